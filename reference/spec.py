@@ -26,7 +26,7 @@ ACTIVATIONS = (
     "hard_tanh",
     "linear",
     "relu",
-    "leaky_relu",
+    "leaky_relu",  # slope 0.2 below zero: Keras 3
     "elu",
     "selu",
     "softplus",

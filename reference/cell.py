@@ -1,0 +1,174 @@
+r"""One step of an LSTM, forward and backward, gate by gate.
+
+Equations
+---------
+::
+
+    z_k = x_t @ W_k + r_{t-1} @ U_k + b_k [+ p_k * c_{t-1}]      k in i, f, g
+    i = sigma_i(z_i)   f = sigma_f(z_f)   g = sigma_g(z_g)       (coupled: i = 1 - f)
+    c_t = clip(f * c_{t-1} + i * g)
+    z_o = x_t @ W_o + r_{t-1} @ U_o + b_o [+ p_o * c_t]          o = sigma_o(z_o)
+    h_t = o * sigma_c(c_t)
+
+    d_o = d_h * sigma_c(c)               d_z_o = d_o * o'
+    d_c = d_c(next) + d_h * o * sigma_c'(c) [+ d_z_o * p_o]      (then through clip)
+    d_i = d_c * g    d_f = d_c * c_{t-1}    d_g = d_c * i        (coupled: d_f -= d_i)
+    d_z_k = d_k * k'
+    d_c_prev = d_c * f [+ d_z_i * p_i + d_z_f * p_f]
+
+The products with W and U are not here: `sequence` makes them, those with W for all steps at once.
+
+References
+----------
+Gers & Schmidhuber 2000 (peepholes); Greff et al. 2017, equations of section II and appendix A
+(BPTT). Differs from Greff et al. in that the forget gate's c_{t-1} and the output gate's c_t are
+clipped where the Spec has a cell clip.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from lstm_oracle.reference.activations import TABLE, clip, clip_derivative
+from lstm_oracle.reference.spec import Spec
+
+Array = np.ndarray
+_SEES_PREVIOUS = frozenset("if")  # the peepholes of these gates see c_{t-1}, that of o sees c_t
+
+Gates = dict[str, Array]  # one array per gate that has weights, keyed by its letter
+
+
+class Step(NamedTuple):
+    """All that a step computes, (B, H) each; with a leading time axis, all that a sequence does."""
+
+    z: Gates  # pre-activations, peepholes included, before activation_clip
+    i: Array
+    f: Array
+    g: Array
+    o: Array
+    c_free: Array  # f * c_{t-1} + i * g, before cell_clip
+    c: Array
+    s: Array  # sigma_c(c): the squashed cell
+    h: Array
+
+
+class Slopes(NamedTuple):
+    """Derivatives of every function of a step at its own argument, (B, H) or (T, B, H) each."""
+
+    z: Gates  # dk/dz_k: i', f', g', o'
+    c: Array  # sigma_c'(c)
+    clip: Array | float  # dc/dc_free
+
+
+# --- the gates ------------------------------------------------------------------------------------
+
+
+def _activate(spec: Spec, k: str, z: Array) -> Array:
+    return TABLE[getattr(spec, f"{k}_activation")].value(_bounded(spec, z))
+
+
+def _bounded(spec: Spec, z: Array) -> Array:
+    return z if spec.activation_clip is None else clip(z, spec.activation_clip)
+
+
+def _slope(spec: Spec, k: str, z: Array) -> Array:
+    slope = TABLE[getattr(spec, f"{k}_activation")].derivative(_bounded(spec, z))
+    if spec.activation_clip is None:
+        return slope
+    return slope * clip_derivative(z, spec.activation_clip)
+
+
+# --- the input gate: of its own, or coupled to the forget gate --------------------------------------
+
+
+def _own_input_gate(spec: Spec, z: Gates, f: Array) -> Array:
+    return _activate(spec, "i", z["i"])
+
+
+def _own_input_gate_backward(d_i: Array, d_f: Array, slope: Gates) -> Gates:
+    return {"i": d_i * slope["i"], "f": d_f * slope["f"]}
+
+
+def _coupled_input_gate(spec: Spec, z: Gates, f: Array) -> Array:
+    """i = 1 - f, from z_f, so that nothing is lost where f is close to 1."""
+    return TABLE[spec.f_activation].complement(_bounded(spec, z["f"]))
+
+
+def _coupled_input_gate_backward(d_i: Array, d_f: Array, slope: Gates) -> Gates:
+    return {"f": (d_f - d_i) * slope["f"]}
+
+
+class _InputGate(NamedTuple):
+    forward: Callable[[Spec, Gates, Array], Array]
+    backward: Callable[[Array, Array, Gates], Gates]
+
+
+INPUT_GATE = {
+    False: _InputGate(_own_input_gate, _own_input_gate_backward),
+    True: _InputGate(_coupled_input_gate, _coupled_input_gate_backward),
+}
+
+
+# --- the step ---------------------------------------------------------------------------------------
+
+
+def forward(spec: Spec, p: Gates, z: Gates, c_prev: Array) -> Step:
+    """One step from the gates' summed products.
+
+    Parameters
+    ----------
+    p : peephole weights {k: (H,)}, only of the gates that have one.
+    z : {k: (B, H)}, x_t @ W_k + r_{t-1} @ U_k + b_k.
+    c_prev : (B, H), c_{t-1}.
+    """
+    z = z | {k: z[k] + p[k] * c_prev for k in _SEES_PREVIOUS.intersection(p)}
+    f = _activate(spec, "f", z["f"])
+    i = INPUT_GATE[spec.coupled].forward(spec, z, f)
+    g = _activate(spec, "g", z["g"])
+    c_free = f * c_prev + i * g
+    c = c_free if spec.cell_clip is None else clip(c_free, spec.cell_clip)
+    if "o" in p:
+        z["o"] = z["o"] + p["o"] * c
+    o = _activate(spec, "o", z["o"])
+    s = TABLE[spec.c_activation].value(c)
+    h = o * s
+    return Step(z, i, f, g, o, c_free, c, s, h)
+
+
+def backward(
+    spec: Spec, p: Gates, step: Step, slope: Slopes, c_prev: Array, d_h: Array, d_c: Array
+) -> tuple[Gates, Array, Array]:
+    """Gradients of one step: d_z {k: (B, H)}, d_c (B, H) of c_t in all, and d_c_prev (B, H).
+
+    Parameters
+    ----------
+    d_h : (B, H), dL/dh_t in all.
+    d_c : (B, H), the part of dL/dc_t that comes back from step t + 1.
+    """
+    d_o = d_h * step.s
+    d_z_o = d_o * slope.z["o"]
+    d_c = d_c + d_h * step.o * slope.c
+    if "o" in p:
+        d_c = d_c + d_z_o * p["o"]
+    d_c_free = d_c * slope.clip
+    d_i = d_c_free * step.g
+    d_f = d_c_free * c_prev
+    d_g = d_c_free * step.i
+    d_z = INPUT_GATE[spec.coupled].backward(d_i, d_f, slope.z)
+    d_z |= {"g": d_g * slope.z["g"], "o": d_z_o}
+    d_c_prev = d_c_free * step.f
+    for k in _SEES_PREVIOUS.intersection(p):
+        d_c_prev = d_c_prev + d_z[k] * p[k]
+    return d_z, d_c, d_c_prev
+
+
+def slopes(spec: Spec, step: Step) -> Slopes:
+    """Every derivative that `backward` needs, for one step or for all of them at once."""
+    return Slopes(
+        z={k: _slope(spec, k, z) for k, z in step.z.items()},
+        c=TABLE[spec.c_activation].derivative(step.c),
+        clip=1.0 if spec.cell_clip is None else clip_derivative(step.c_free, spec.cell_clip),
+    )
