@@ -5,15 +5,8 @@ run it with `forward`, differentiate it with `backward`. `cell` has the equation
 """
 
 from lstm_oracle.reference._inputs import mask_from_lengths
-from lstm_oracle.reference.sequence import (
-    Gradients,
-    GradientTrace,
-    Output,
-    Tape,
-    Trace,
-    backward,
-    forward,
-)
+from lstm_oracle.reference.passes import Gradients, GradientTrace, Output, Trace
+from lstm_oracle.reference.sequence import Tape, backward, forward
 from lstm_oracle.reference.spec import (
     ACTIVATIONS,
     Architecture,

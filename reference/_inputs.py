@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Any, get_args
 
 import numpy as np
-
 from lstm_oracle.reference.spec import (
     Architecture,
     Bidirectional,
@@ -19,7 +18,6 @@ from lstm_oracle.reference.spec import (
     Reverse,
     Spec,
     Stack,
-    State,
     param_shapes,
     state_shapes,
 )

@@ -31,7 +31,6 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-
 from lstm_oracle.reference.activations import TABLE, clip, clip_derivative
 from lstm_oracle.reference.spec import Spec
 
@@ -63,9 +62,6 @@ class Slopes(NamedTuple):
     clip: Array | float  # dc/dc_free
 
 
-# --- the gates ------------------------------------------------------------------------------------
-
-
 def _activate(spec: Spec, k: str, z: Array) -> Array:
     return TABLE[getattr(spec, f"{k}_activation")].value(_bounded(spec, z))
 
@@ -79,9 +75,6 @@ def _slope(spec: Spec, k: str, z: Array) -> Array:
     if spec.activation_clip is None:
         return slope
     return slope * clip_derivative(z, spec.activation_clip)
-
-
-# --- the input gate: of its own, or coupled to the forget gate --------------------------------------
 
 
 def _own_input_gate(spec: Spec, z: Gates, f: Array) -> Array:
@@ -110,9 +103,6 @@ INPUT_GATE = {
     False: _InputGate(_own_input_gate, _own_input_gate_backward),
     True: _InputGate(_coupled_input_gate, _coupled_input_gate_backward),
 }
-
-
-# --- the step ---------------------------------------------------------------------------------------
 
 
 def forward(spec: Spec, p: Gates, z: Gates, c_prev: Array) -> Step:

@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import Protocol
 
 import numpy as np
-
 from lstm_oracle.reference.spec import Spec
 
 Array = np.ndarray

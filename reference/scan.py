@@ -1,0 +1,188 @@
+r"""The scan of one Spec over time, forward and backward: the only place where masks matter.
+
+What can be hoisted out of the loop over time is: the products with W come before it as one, the
+gradients of all weights after it as one product each over all steps (Appleyard et al. 2016,
+"Optimizing Performance of Recurrent Neural Networks on GPUs", section 3).
+
+Inside arrays are time, batch, feature, so that a step is contiguous; outside they are batch, time,
+feature.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from lstm_oracle.reference import cell
+from lstm_oracle.reference.gate_product import GateProduct, gate_product
+from lstm_oracle.reference.masked_output import MASKED_OUTPUT
+from lstm_oracle.reference.passes import (
+    Gradients,
+    GradientTrace,
+    Output,
+    Trace,
+    backward_pass,
+    forward_pass,
+)
+from lstm_oracle.reference.spec import Spec, State
+from lstm_oracle.reference.tree import map_leaves
+
+Array = np.ndarray
+
+
+@dataclass(frozen=True)
+class ScanTape:
+    """What the scan of one Spec leaves for `backward`; arrays are (T, B, …)."""
+
+    architecture: Spec
+    params: dict[str, Array]
+    steps: cell.Step
+    r: Array  # (T, B, R) carried after each step
+    initial: State
+    mask: Array | None  # (T, B, 1)
+    input_product: GateProduct
+    recurrent_product: GateProduct
+    x: Array  # (T, B, I), zero at masked steps
+    r_prev: Array
+    c_prev: Array
+
+    def trace(self) -> Trace:
+        """Every gate and state of every step."""
+        steps = map_leaves(_swap, self.steps)
+        return Trace(steps.z, steps.i, steps.f, steps.g, steps.o, steps.c, steps.h, _swap(self.r))
+
+
+@forward_pass.register
+def _scan(
+    spec: Spec, params: Any, x: Array, state: State, mask: Array | None, dropout: Any
+) -> tuple[Output, ScanTape]:
+    keep = None if mask is None else _swap(mask[:, :, None])  # (T, B, 1)
+    x = _swap(x)
+    if keep is not None:
+        x = np.where(keep, x, 0)  # a masked x may be NaN, and 0 * NaN is NaN
+    inputs = gate_product(spec, params, "W", _time_first(dropout.x))
+    recurrent = gate_product(spec, params, "U", _time_first(dropout.h))
+    p = _peepholes(spec, params)
+
+    z_in = inputs.forward(x)  # (T, B, G*H): every step's product at once
+    if spec.use_bias:
+        z_in = z_in + np.concatenate([params[f"b_{k}"] for k in spec.gates])
+    r, c = state
+    steps, carried = [], [state]
+    for t in range(x.shape[0]):
+        z = _split(spec, z_in[t] + recurrent.forward(r, t))
+        step = cell.forward(spec, p, z, c)
+        new = State(_project(params, step.h), step.c)
+        r, c = new if keep is None else _choose(keep[t], new, State(r, c))
+        steps.append(step)
+        carried.append(State(r, c))
+
+    r_all = np.stack([s.h for s in carried])  # (T + 1, B, R), the initial state first
+    c_all = np.stack([s.c for s in carried])
+    tape = ScanTape(
+        spec, params, map_leaves(lambda *arrays: np.stack(arrays), *steps), r_all[1:], state, keep,
+        inputs, recurrent, x, r_all[:-1], c_all[:-1],
+    )  # fmt: skip
+    y = MASKED_OUTPUT[spec.masked_output].forward(tape.r, keep)
+    return Output(_swap(y), State(r, c)), tape
+
+
+@backward_pass.register
+def _scan_backward(tape: ScanTape, d_y: Array, d_state: State) -> Gradients:
+    spec, params, keep = tape.architecture, tape.params, tape.mask
+    p = _peepholes(spec, params)
+    slope = cell.slopes(spec, tape.steps)
+    d_emitted = MASKED_OUTPUT[spec.masked_output].backward(_swap(d_y), keep)
+    d_r, d_c = d_state
+    d_h_all, d_r_all, d_c_all, d_z_all = [], [], [], []
+    for t in reversed(range(tape.x.shape[0])):
+        d_r = d_r + d_emitted[t]
+        new, old = (State(d_r, d_c), None) if keep is None else _share(keep[t], State(d_r, d_c))
+        d_h = _project_backward(params, new.h)
+        step, slope_t = _at(tape.steps, t), _at(slope, t)
+        d_z, d_c_t, d_c = cell.backward(spec, p, step, slope_t, tape.c_prev[t], d_h, new.c)
+        d_z_fused = np.concatenate([d_z[k] for k in spec.gates], axis=-1)
+        d_r_all.append(new.h)
+        d_h_all.append(d_h)
+        d_c_all.append(d_c_t)
+        d_z_all.append(d_z_fused)
+        d_r = tape.recurrent_product.backward(d_z_fused, t)
+        if old is not None:
+            d_r, d_c = d_r + old.h, d_c + old.c
+
+    d_z_fused, d_r_new, d_h, d_c_each = (
+        np.stack(arrays[::-1]) for arrays in (d_z_all, d_r_all, d_h_all, d_c_all)
+    )
+    d_z = _split(spec, d_z_fused)
+    d_params = (
+        tape.input_product.d_weights(tape.x, d_z_fused)
+        | tape.recurrent_product.d_weights(tape.r_prev, d_z_fused)
+        | {f"b_{k}": d_z[k].sum(axis=(0, 1)) for k in spec.gates if spec.use_bias}
+        | {f"p_{k}": (d_z[k] * _seen(tape, k)).sum(axis=(0, 1)) for k in spec.peepholes}
+        | _d_projection(tape, d_r_new)
+    )
+    return Gradients(
+        {name: d_params[name] for name in spec.param_shapes},
+        _swap(tape.input_product.backward(d_z_fused)),
+        State(d_r, d_c),
+        GradientTrace(_swap(d_h), _swap(d_c_each), map_leaves(_swap, d_z)),
+    )
+
+
+def _swap(a: Array) -> Array:
+    """Batch first to time first, and back."""
+    return np.swapaxes(a, 0, 1)
+
+
+def _time_first(multiplier: Array | None) -> Array | None:
+    return None if multiplier is None else _swap(multiplier)
+
+
+def _split(spec: Spec, fused: Array) -> dict[str, Array]:
+    """(…, G*H) to {k: (…, H)}, as views."""
+    H = spec.hidden_size
+    return {k: fused[..., n * H : (n + 1) * H] for n, k in enumerate(spec.gates)}
+
+
+def _at(tree: Any, t: int) -> Any:
+    """Step t of arrays with a leading time axis; what has none holds for every step."""
+    return map_leaves(lambda a: a[t] if isinstance(a, np.ndarray) else a, tree)
+
+
+def _peepholes(spec: Spec, params: dict[str, Array]) -> dict[str, Array]:
+    return {k: params[f"p_{k}"] for k in spec.peepholes}
+
+
+def _seen(tape: ScanTape, k: str) -> Array:
+    """The cell that gate k's peephole saw: c_{t-1}, or c_t for the output gate."""
+    return tape.steps.c if k == "o" else tape.c_prev
+
+
+def _choose(keep: Array, new: State, old: State) -> State:
+    """A masked step leaves the state as it was."""
+    return State(np.where(keep, new.h, old.h), np.where(keep, new.c, old.c))
+
+
+def _share(keep: Array, d: State) -> tuple[State, State]:
+    """The gradient of `_choose`: to the new state at real steps, to the old one at masked steps."""
+    return (
+        State(np.where(keep, d.h, 0), np.where(keep, d.c, 0)),
+        State(np.where(keep, 0, d.h), np.where(keep, 0, d.c)),
+    )
+
+
+def _project(params: dict[str, Array], h: Array) -> Array:
+    """r_t = h_t @ V, or h_t (Sak et al. 2014)."""
+    return h @ params["V"] if "V" in params else h
+
+
+def _project_backward(params: dict[str, Array], d_r: Array) -> Array:
+    return d_r @ params["V"].T if "V" in params else d_r
+
+
+def _d_projection(tape: ScanTape, d_r: Array) -> dict[str, Array]:
+    if "V" not in tape.params:
+        return {}
+    h = tape.steps.h
+    return {"V": h.reshape(-1, h.shape[-1]).T @ d_r.reshape(-1, d_r.shape[-1])}
