@@ -1,0 +1,164 @@
+r"""Derivatives of any function of arrays by means that need no derivation.
+
+For a function from arrays to one number, or, with a cotangent w, for <w, f(arrays)>. `arrays` is
+any nesting of dicts, tuples and NamedTuples with arrays at the leaves, as parameters are.
+
+Equations
+---------
+::
+
+    complex step           dL/da  = Im L(a + i h) / h + O(h^2)              h = 1e-100: exact
+    central differences    dL/da  = (L(a + h) - L(a - h)) / 2h + O(h^2)     about 1e-10 at best
+    Taylor remainder       |L(a + e v) - L(a) - e <g, v>| = O(e^2)          only if g is the gradient
+
+References
+----------
+Squire & Trapp 1998; Martins, Sturdza & Alonso 2003 (complex step); Farrell et al. 2013, section
+6 (Taylor remainder test).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from lstm_oracle.reference.tree import flatten, map_leaves, replace
+
+Array = np.ndarray
+
+# Small enough that h^2 is zero beside 1 and large enough that nothing near it underflows: with
+# 1e-200 NumPy's complex tanh does from |x| = 300.
+COMPLEX_STEP = 1e-100
+
+
+def complex_step(function: Callable[[Any], Any], arrays: Any, *, cotangent: Any = None) -> Any:
+    """Gradient by the complex step, accurate to rounding; one call per entry.
+
+    Parameters
+    ----------
+    function
+        From `arrays` to one number, or to anything of the nesting of `cotangent`. It must be
+        analytic and pass complex numbers on: no abs, no conjugate, no cast to real.
+    cotangent
+        w of <w, function(arrays)>; None where the function gives one number.
+
+    Raises
+    ------
+    TypeError
+        Where the function drops the imaginary part, so that every derivative would read zero.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> complex_step(lambda a: (a["x"] ** 3).sum(), {"x": np.array([1.0, 2.0])})
+    {'x': array([ 3., 12.])}
+    """
+
+    def derivative(path: str, a: Array, index: tuple[int, ...]) -> float:
+        moved = a.astype(np.result_type(a, np.complex64))
+        moved[index] += 1j * COMPLEX_STEP
+        value = _scalar(function(replace(arrays, {path: moved})), cotangent)
+        if not np.iscomplexobj(value):
+            raise TypeError(
+                f"function gave a real number for a complex argument {path or 'array'!r}, expected "
+                "a complex one. Remove casts to real (float(), .real, dtype=float64) from it."
+            )
+        return value.imag / COMPLEX_STEP
+
+    return _entry_by_entry(derivative, arrays)
+
+
+def central_difference(
+    function: Callable[[Any], Any], arrays: Any, *, cotangent: Any = None, step: float | None = None
+) -> Any:
+    """Gradient by central differences; two calls per entry.
+
+    `step` is relative to the entry's size, at least 1; None: the cube root of the unit roundoff,
+    where the rounding error (roundoff / h) and the truncation error (h^2) are about equal.
+    """
+
+    def derivative(path: str, a: Array, index: tuple[int, ...]) -> float:
+        h = (step or np.finfo(a.dtype).eps ** (1 / 3)) * max(1.0, abs(float(a[index])))
+        values, points = [], []
+        for sign in (1, -1):
+            moved = a.copy()
+            moved[index] += sign * h
+            points.append(moved[index])  # what was really stored
+            values.append(_scalar(function(replace(arrays, {path: moved})), cotangent))
+        return (values[0] - values[1]) / (points[0] - points[1])
+
+    return _entry_by_entry(derivative, arrays)
+
+
+def taylor_rate(
+    function: Callable[[Any], Any],
+    arrays: Any,
+    gradients: Any,
+    direction: Any,
+    *,
+    cotangent: Any = None,
+    steps: tuple[float, ...] = (1e-2, 5e-3, 2.5e-3, 1.25e-3),
+) -> float:
+    """The rate at which the first-order Taylor remainder along `direction` vanishes.
+
+    2 (or more) for the right gradient of a smooth function, 1 for a wrong one: halving the step
+    then only halves the remainder. The median over consecutive steps; inf where the remainder is
+    zero, as that of a linear function.
+    """
+    base = _scalar(function(arrays), cotangent)
+    slope = _inner(gradients, direction)
+
+    def remainder(step: float) -> float:
+        moved = map_leaves(lambda a, v: a + step * v, arrays, direction)
+        return abs(float(_scalar(function(moved), cotangent) - base - step * slope))
+
+    remainders = [remainder(step) for step in steps]
+    if min(remainders) == 0:
+        return math.inf
+    rates = [
+        math.log(r1 / r2) / math.log(s1 / s2)
+        for (r1, r2), (s1, s2) in zip(_pairs(remainders), _pairs(steps), strict=True)
+    ]
+    return float(np.median(rates))
+
+
+def directional(
+    function: Callable[[Any], Any], arrays: Any, direction: Any, *, cotangent: Any = None
+) -> float:
+    """Derivative along one direction by the complex step: one call, whatever the size."""
+    moved = map_leaves(lambda a, v: a + 1j * COMPLEX_STEP * v, arrays, direction)
+    return float(np.imag(_scalar(function(moved), cotangent)) / COMPLEX_STEP)
+
+
+def _entry_by_entry(derivative: Callable[..., float], arrays: Any) -> Any:
+    gradients = {}
+    for path, a in flatten(arrays).items():
+        gradient = np.zeros_like(a)
+        for index in np.ndindex(a.shape):
+            gradient[index] = derivative(path, a, index)
+        gradients[path] = gradient
+    return replace(arrays, gradients)
+
+
+def _scalar(value: Any, cotangent: Any) -> Any:
+    if cotangent is not None:
+        return _inner(cotangent, value)
+    value = np.asarray(value)
+    if value.size != 1:
+        raise ValueError(
+            f"function gave an array of shape {value.shape}, expected one number. "
+            "Pass cotangent=w to differentiate <w, function(arrays)>."
+        )
+    return value.reshape(())[()]
+
+
+def _inner(a: Any, b: Any) -> Any:
+    """<a, b> over all leaves; a leaf of a that is None counts as zero."""
+    theirs = flatten(b)
+    return sum((leaf * theirs[path]).sum() for path, leaf in flatten(a).items())
+
+
+def _pairs(values: Any) -> Iterator[tuple[float, float]]:
+    return zip(values[:-1], values[1:], strict=True)
