@@ -9,7 +9,7 @@ Equations
 
     complex step           dL/da  = Im L(a + i h) / h + O(h^2)              h = 1e-100: exact
     central differences    dL/da  = (L(a + h) - L(a - h)) / 2h + O(h^2)     about 1e-10 at best
-    Taylor remainder       |L(a + e v) - L(a) - e <g, v>| = O(e^2)          only if g is the gradient
+    Taylor remainder       |L(a + e v) - L(a) - e <g, v>| = O(e^2)       only if g is the gradient
 
 References
 ----------
@@ -20,7 +20,7 @@ Squire & Trapp 1998; Martins, Sturdza & Alonso 2003 (complex step); Farrell et a
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -117,10 +117,7 @@ def taylor_rate(
     remainders = [remainder(step) for step in steps]
     if min(remainders) == 0:
         return math.inf
-    rates = [
-        math.log(r1 / r2) / math.log(s1 / s2)
-        for (r1, r2), (s1, s2) in zip(_pairs(remainders), _pairs(steps), strict=True)
-    ]
+    rates = np.diff(np.log(remainders)) / np.diff(np.log(steps))
     return float(np.median(rates))
 
 
@@ -158,7 +155,3 @@ def _inner(a: Any, b: Any) -> Any:
     """<a, b> over all leaves; a leaf of a that is None counts as zero."""
     theirs = flatten(b)
     return sum((leaf * theirs[path]).sum() for path, leaf in flatten(a).items())
-
-
-def _pairs(values: Any) -> Iterator[tuple[float, float]]:
-    return zip(values[:-1], values[1:], strict=True)

@@ -66,7 +66,7 @@ _TRUNCATED_STD = 0.8796256610342398
 
 
 def _normal(variance: Callable[[Shape, int], float]) -> Initializer:
-    """N(0, s^2) cut off at 2 s, with s such that the variance is right after the cut (Keras, JAX)."""
+    """N(0, s^2) cut off at 2 s, the variance right after the cut (as in Keras and JAX)."""
 
     def draw(shape: Shape, rng: np.random.Generator, hidden_size: int) -> Array:
         values = rng.standard_normal(shape)
@@ -98,7 +98,7 @@ def _torch(shape: Shape, hidden_size: int) -> float:
 
 
 def _draw_orthogonal(shape: Shape, rng: np.random.Generator, hidden_size: int) -> Array:
-    """Q of the QR decomposition of a Gaussian matrix, signs fixed: uniform (Haar) over rotations."""
+    """Q of a Gaussian matrix, its signs fixed: uniform over the orthogonal matrices (Haar)."""
     tall = (max(shape), min(shape))
     q, r = np.linalg.qr(rng.standard_normal(tall))
     q = q * np.where(np.diag(r) < 0, -1.0, 1.0)
