@@ -9,6 +9,8 @@ from __future__ import annotations
 from typing import Any, get_args
 
 import numpy as np
+
+from lstm_oracle.reference.passes import Mask
 from lstm_oracle.reference.spec import (
     Architecture,
     Bidirectional,
@@ -56,7 +58,7 @@ def mask_from_lengths(lengths: Any, steps: int) -> Array:
 
 def checked(
     architecture: Architecture, params: Any, x: Any, state: Any, mask: Any, dropout: Any
-) -> tuple[Any, Array, Any, Array | None, Any]:
+) -> tuple[Any, Array, Any, Mask | None, Any]:
     """Params, x, state, mask and dropout as `sequence` wants them, in one dtype."""
     if not isinstance(architecture, get_args(Architecture)):
         raise TypeError(
@@ -162,7 +164,7 @@ def _fit_dict(name: str, value: Any, shapes: dict[str, Any]) -> dict[str, Array]
     return {k: _fit_array(f"{name}[{k!r}]", value[k], shape, False) for k, shape in shapes.items()}
 
 
-def _checked_mask(name: str, mask: Any, shape: tuple[int, int]) -> Array | None:
+def _checked_mask(name: str, mask: Any, shape: tuple[int, int]) -> Mask | None:
     if mask is None:
         return None
     mask = np.asarray(mask)
@@ -176,7 +178,7 @@ def _checked_mask(name: str, mask: Any, shape: tuple[int, int]) -> Array | None:
             f"{name}: mask has shape {mask.shape}, expected (batch, time) = {shape}. "
             "Pad x and mask together, or pass mask=None."
         )
-    return mask
+    return Mask(mask, np.zeros(len(mask), bool))
 
 
 def _checked_dropout(

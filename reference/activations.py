@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+
 from lstm_oracle.reference.spec import ACTIVATIONS
 
 Array = np.ndarray

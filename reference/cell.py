@@ -31,6 +31,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+
 from lstm_oracle.reference.activations import TABLE, clip, clip_derivative
 from lstm_oracle.reference.spec import Spec
 

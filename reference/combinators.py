@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from lstm_oracle.reference.passes import Gradients, Output, backward_pass, forward_pass
+
+from lstm_oracle.reference.passes import Gradients, Mask, Output, backward_pass, forward_pass
 from lstm_oracle.reference.spec import Bidirectional, Chunks, Directions, Reverse, Stack
 from lstm_oracle.reference.tree import map_leaves
 
@@ -31,9 +32,9 @@ class ReverseTape:
 
 @forward_pass.register
 def _reverse(
-    architecture: Reverse, params: Any, x: Array, state: Any, mask: Array | None, dropout: Any
+    architecture: Reverse, params: Any, x: Array, state: Any, mask: Mask | None, dropout: Any
 ) -> tuple[Output, ReverseTape]:
-    flipped_mask = None if mask is None else mask[:, ::-1]
+    flipped_mask = None if mask is None else mask.reversed()
     dropout = map_leaves(_flip_dropout, dropout)
     (y, state), inner = forward_pass(
         architecture.layer, params, x[:, ::-1], state, flipped_mask, dropout
@@ -74,7 +75,7 @@ class BidirectionalTape:
 
 @forward_pass.register
 def _bidirectional(
-    architecture: Bidirectional, params: Any, x: Array, state: Any, mask: Array | None, dropout: Any
+    architecture: Bidirectional, params: Any, x: Array, state: Any, mask: Mask | None, dropout: Any
 ) -> tuple[Output, BidirectionalTape]:
     halves = Directions(architecture.forward, Reverse(architecture.backward))
     outputs, tapes = zip(
@@ -140,7 +141,7 @@ class StackTape:
 
 @forward_pass.register
 def _stack(
-    architecture: Stack, params: Any, x: Array, state: Any, mask: Array | None, dropout: Any
+    architecture: Stack, params: Any, x: Array, state: Any, mask: Mask | None, dropout: Any
 ) -> tuple[Output, StackTape]:
     states, tapes = [], []
     for layer, *arguments in zip(architecture.layers, params, state, dropout, strict=True):
@@ -181,13 +182,13 @@ class ChunksTape:
 
 @forward_pass.register
 def _chunks(
-    architecture: Chunks, params: Any, x: Array, state: Any, mask: Array | None, dropout: Any
+    architecture: Chunks, params: Any, x: Array, state: Any, mask: Mask | None, dropout: Any
 ) -> tuple[Output, ChunksTape]:
     T, length = x.shape[1], architecture.length
     pieces = [slice(start, min(start + length, T)) for start in range(0, T, length)]
     ys, tapes = [], []
     for piece in pieces:
-        piece_mask = None if mask is None else mask[:, piece]
+        piece_mask = None if mask is None else mask.cut(piece)
         piece_dropout = map_leaves(lambda m, piece=piece: _cut_dropout(m, piece), dropout)
         (y, state), tape = forward_pass(
             architecture.layer, params, x[:, piece], state, piece_mask, piece_dropout

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Protocol
 
 import numpy as np
+
 from lstm_oracle.reference.spec import Spec
 
 Array = np.ndarray

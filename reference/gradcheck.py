@@ -24,6 +24,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+
 from lstm_oracle.reference.tree import flatten, map_leaves, replace
 
 Array = np.ndarray

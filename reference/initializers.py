@@ -21,6 +21,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
+
 from lstm_oracle.reference.spec import Architecture, Bidirectional, Directions, Spec, Stack
 
 Array = np.ndarray

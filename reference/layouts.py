@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
 from lstm_oracle.reference.spec import Spec
 
 Array = np.ndarray

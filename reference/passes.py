@@ -14,6 +14,22 @@ import numpy as np
 Array = np.ndarray
 
 
+class Mask(NamedTuple):
+    """Which steps are real, and which sequences had a real step before these ones."""
+
+    real: Array  # (B, T) of bool
+    started: Array  # (B,) of bool: False but for the later pieces of a sequence in chunks
+
+    def reversed(self) -> Mask:
+        """The same with time running backwards."""
+        return Mask(self.real[:, ::-1], self.started)
+
+    def cut(self, piece: slice) -> Mask:
+        """That of some consecutive steps."""
+        started = self.started | self.real[:, : piece.start].any(axis=1)
+        return Mask(self.real[:, piece], started)
+
+
 class Output(NamedTuple):
     """What a layer emits, y (B, T, R), and the state that it ends in."""
 
@@ -53,7 +69,7 @@ class GradientTrace(NamedTuple):
 
 @singledispatch
 def forward_pass(
-    architecture: Any, params: Any, x: Array, state: Any, mask: Array | None, dropout: Any
+    architecture: Any, params: Any, x: Array, state: Any, mask: Mask | None, dropout: Any
 ) -> tuple[Output, Any]:
     """Output and tape of one kind of architecture."""
     raise NotImplementedError  # pragma: no cover - _inputs rejects what is no architecture

@@ -14,12 +14,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
 from lstm_oracle.reference import cell
 from lstm_oracle.reference.gate_product import GateProduct, gate_product
 from lstm_oracle.reference.masked_output import MASKED_OUTPUT
 from lstm_oracle.reference.passes import (
     Gradients,
     GradientTrace,
+    Mask,
     Output,
     Trace,
     backward_pass,
@@ -40,7 +42,8 @@ class ScanTape:
     steps: cell.Step
     r: Array  # (T, B, R) carried after each step
     initial: State
-    mask: Array | None  # (T, B, 1)
+    mask: Array | None  # (T, B, 1), True at real steps
+    emitting: Array | None  # (T, B, 1), True where the carried r is emitted, zeros elsewhere
     input_product: GateProduct
     recurrent_product: GateProduct
     x: Array  # (T, B, I), zero at masked steps
@@ -55,12 +58,11 @@ class ScanTape:
 
 @forward_pass.register
 def _scan(
-    spec: Spec, params: Any, x: Array, state: State, mask: Array | None, dropout: Any
+    spec: Spec, params: Any, x: Array, state: State, mask: Mask | None, dropout: Any
 ) -> tuple[Output, ScanTape]:
-    keep = None if mask is None else _swap(mask[:, :, None])  # (T, B, 1)
-    x = _swap(x)
-    if keep is not None:
-        x = np.where(keep, x, 0)  # a masked x may be NaN, and 0 * NaN is NaN
+    keep = None if mask is None else _swap(mask.real[:, :, None])  # (T, B, 1)
+    emitting = MASKED_OUTPUT[spec.masked_output](mask)
+    x = _where(keep, _swap(x))  # a masked x may be NaN, and 0 * NaN is NaN
     inputs = gate_product(spec, params, "W", _time_first(dropout.x))
     recurrent = gate_product(spec, params, "U", _time_first(dropout.h))
     p = _peepholes(spec, params)
@@ -81,11 +83,10 @@ def _scan(
     r_all = np.stack([s.h for s in carried])  # (T + 1, B, R), the initial state first
     c_all = np.stack([s.c for s in carried])
     tape = ScanTape(
-        spec, params, map_leaves(lambda *arrays: np.stack(arrays), *steps), r_all[1:], state, keep,
+        spec, params, map_leaves(lambda *arrays: np.stack(arrays), *steps), r_all[1:], state, keep, emitting,
         inputs, recurrent, x, r_all[:-1], c_all[:-1],
     )  # fmt: skip
-    y = MASKED_OUTPUT[spec.masked_output].forward(tape.r, keep)
-    return Output(_swap(y), State(r, c)), tape
+    return Output(_swap(_where(emitting, tape.r)), State(r, c)), tape
 
 
 @backward_pass.register
@@ -93,7 +94,7 @@ def _scan_backward(tape: ScanTape, d_y: Array, d_state: State) -> Gradients:
     spec, params, keep = tape.architecture, tape.params, tape.mask
     p = _peepholes(spec, params)
     slope = cell.slopes(spec, tape.steps)
-    d_emitted = MASKED_OUTPUT[spec.masked_output].backward(_swap(d_y), keep)
+    d_emitted = _where(tape.emitting, _swap(d_y))
     d_r, d_c = d_state
     d_h_all, d_r_all, d_c_all, d_z_all = [], [], [], []
     for t in reversed(range(tape.x.shape[0])):
@@ -133,6 +134,11 @@ def _scan_backward(tape: ScanTape, d_y: Array, d_state: State) -> Gradients:
 def _swap(a: Array) -> Array:
     """Batch first to time first, and back."""
     return np.swapaxes(a, 0, 1)
+
+
+def _where(keep: Array | None, a: Array) -> Array:
+    """Keep `a` where `keep`, zero elsewhere: its own gradient."""
+    return a if keep is None else np.where(keep, a, 0)
 
 
 def _time_first(multiplier: Array | None) -> Array | None:
