@@ -61,3 +61,43 @@ class ImplementationReport:
     def agrees(self) -> bool:
         """Whether nothing disagreed or broke."""
         return not self.unavailable and not self.count("disagree") and not self.count("error")
+
+
+@dataclass(frozen=True)
+class LayerReport:
+    """One call of one recurrent layer of a user's model."""
+
+    case: CaseReport  # its name is the layer's path in the model
+    kind: str  # the layer's class
+    call: int = 0  # counted from 0 where a layer is called more than once
+    direction: str = ""  # "forward" or "backward"; "" where it could not be looked into
+    sizes: tuple[int, int, int, int] | None = None  # B, T, I, H of what was checked
+    masked_steps: int = 0
+
+
+@dataclass(frozen=True)
+class ModelReport:
+    """All recurrent layers of a user's model, each against the oracle on its own real input."""
+
+    model: str
+    backend: str
+    layers: tuple[LayerReport, ...] = ()
+    cotangent: str = ""  # where the gradient that reaches the outputs came from
+    samples: int = 0
+    seconds: float = 0.0
+    versions: dict[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    def count(self, status: Status) -> int:
+        """How many layers ended so."""
+        return sum(layer.case.status == status for layer in self.layers)
+
+    @property
+    def checked(self) -> int:
+        """How many layers were held against the oracle."""
+        return self.count("agree") + self.count("disagree")
+
+    @property
+    def agrees(self) -> bool:
+        """Whether something was checked, and nothing disagreed or broke."""
+        return self.checked > 0 and not self.count("disagree") and not self.count("error")
