@@ -39,16 +39,15 @@ class ScanTape:
 
     architecture: Spec
     params: dict[str, Array]
+    x: Array  # (T, B, I), zero at masked steps
     steps: cell.Step
-    r: Array  # (T, B, R) carried after each step
-    initial: State
+    r: Array  # (T, B, R) carried out of each step
+    r_prev: Array  # and into it
+    c_prev: Array
     mask: Array | None  # (T, B, 1), True at real steps
     emitting: Array | None  # (T, B, 1), True where the carried r is emitted, zeros elsewhere
     input_product: GateProduct
     recurrent_product: GateProduct
-    x: Array  # (T, B, I), zero at masked steps
-    r_prev: Array
-    c_prev: Array
 
     def trace(self) -> Trace:
         """Every gate and state of every step."""
@@ -83,9 +82,18 @@ def _scan(
     r_all = np.stack([s.h for s in carried])  # (T + 1, B, R), the initial state first
     c_all = np.stack([s.c for s in carried])
     tape = ScanTape(
-        spec, params, map_leaves(lambda *arrays: np.stack(arrays), *steps), r_all[1:], state, keep, emitting,
-        inputs, recurrent, x, r_all[:-1], c_all[:-1],
-    )  # fmt: skip
+        architecture=spec,
+        params=params,
+        x=x,
+        steps=map_leaves(lambda *arrays: np.stack(arrays), *steps),
+        r=r_all[1:],
+        r_prev=r_all[:-1],
+        c_prev=c_all[:-1],
+        mask=keep,
+        emitting=emitting,
+        input_product=inputs,
+        recurrent_product=recurrent,
+    )
     return Output(_swap(_where(emitting, tape.r)), State(r, c)), tape
 
 
