@@ -1,0 +1,102 @@
+# Set-up, checks and the demo. `make help` lists what there is.
+#
+# Needs make and Python 3.11, 3.12 or 3.13 with venv; everything else is installed into $(VENV).
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+VENV ?= .venv
+JOBS ?= 2
+TORCH ?=
+
+# An editable install and tools that start one another are confused by these.
+unexport PYTHONPATH PYTHONHOME
+
+bin := $(VENV)/bin
+installed := $(VENV)/.installed
+installed_torch := $(VENV)/.installed-torch
+ready := $(installed) $(if $(filter-out 0,$(TORCH)),$(installed_torch))
+
+# TensorFlow 2.21 has wheels for 3.11 to 3.13. ensurepip is missing where Debian splits off venv.
+usable = import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
+PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python; do \
+	"$$python" -c '$(usable)' >/dev/null 2>&1 && { echo "$$python"; break; }; done)
+
+# PyTorch's usual Linux wheel brings several GB of CUDA; only the CPU build is ever taken there.
+torch := $(shell sed -n 's/^torch==/torch==/p' constraints.txt)$(if $(filter Linux,$(shell uname -s)),+cpu)
+
+.PHONY: help
+help:
+	@echo 'make demo         train an LSTM on Japanese Vowels, verify it and every implementation'
+	@echo 'make test         lint, tests, branch coverage of reference/'
+	@echo 'make test-slow    the expensive sweeps'
+	@echo 'make properties   every Hypothesis property with 10,000 examples'
+	@echo 'make lint         ruff, mypy, import rules'
+	@echo 'make wheel        build sdist and wheel; smoke-test the wheel in a fresh environment'
+	@echo 'make clean        remove what the above have made, the environment too'
+	@echo
+	@echo 'TORCH=1 adds PyTorch (on Linux its CPU build, where pip finds one)'
+	@echo 'PYTHON=python3.12 chooses the Python, VENV=folder the environment, JOBS=4 the test processes'
+
+# The stamp is written last: an interrupted installation is taken up again.
+$(installed): pyproject.toml constraints.txt
+	@if ! "$(bin)/python" -m pip --version >/dev/null 2>&1; then \
+		if [ -z "$(PYTHON)" ] || ! "$(PYTHON)" -c '$(usable)'; then \
+			echo 'make: found no Python 3.11, 3.12 or 3.13 with venv and pip. Install one' \
+				'(Debian: apt-get install python3 python3-venv) or say where: make PYTHON=/path/to/python' >&2; \
+			exit 2; \
+		fi; \
+		echo "Making $(VENV) with $$("$(PYTHON)" --version)"; \
+		"$(PYTHON)" -m venv --clear "$(VENV)"; \
+	fi
+	@echo 'Installing into $(VENV): some minutes and 2.5 GB the first time'
+	"$(bin)/python" -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all,test]'
+	@touch "$@"
+
+$(installed_torch): $(installed)
+	@if "$(bin)/python" -m pip install --quiet --disable-pip-version-check -c constraints.txt '$(torch)'; \
+	then touch "$@"; \
+	else echo 'make: pip finds no $(torch); all that needs PyTorch is skipped' >&2; fi
+
+.PHONY: demo
+demo: $(ready)
+	"$(bin)/python" examples/train_japanese_vowels.py --out out/japanese_vowels.keras
+	"$(bin)/lstm-oracle" verify out/japanese_vowels.keras --data examples/japanese_vowels.npz
+	"$(bin)/lstm-oracle" verify
+
+.PHONY: test
+test: lint
+	"$(bin)/pytest" -n $(JOBS) --dist worksteal --cov --cov-report=term-missing:skip-covered --cov-fail-under=100
+
+.PHONY: test-slow
+test-slow: $(ready)
+	"$(bin)/pytest" -n $(JOBS) --dist worksteal -m slow
+
+.PHONY: properties
+properties: $(ready)
+	HYPOTHESIS_PROFILE=thorough "$(bin)/pytest" -n $(JOBS) --dist worksteal -m hypothesis
+
+.PHONY: lint
+lint: $(ready)
+	"$(bin)/ruff" check .
+	"$(bin)/ruff" format --check .
+	"$(bin)/mypy"
+	"$(bin)/lint-imports" --no-cache
+
+# The wheel is built from the sdist, which proves that the sdist is whole.
+.PHONY: wheel
+wheel: $(installed)
+	rm -rf dist out/wheel-test
+	@mkdir -p out
+	"$(bin)/python" -m build --outdir dist . >out/build.log 2>&1 || { cat out/build.log; exit 1; }
+	"$(bin)/python" -m venv --clear out/wheel-test/venv
+	out/wheel-test/venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt dist/*.whl
+	cd out/wheel-test && PYTHONWARNINGS=error venv/bin/python "$(CURDIR)/tests/smoke.py"
+	rm -rf out/wheel-test
+
+.PHONY: clean
+clean:
+	rm -rf "$(VENV)" build dist out *.egg-info .coverage .coverage.* coverage.json
+	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
