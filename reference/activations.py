@@ -42,11 +42,11 @@ def _minus_absolute(z: Array) -> Array:
 
 def sigmoid(z: Array) -> Array:
     """1 / (1 + e^-z), with full relative accuracy on both sides."""
-    # e^-z overflows to inf for very negative z, and 1/inf is the right answer; a complex inf is
-    # not (inf * 0j is NaN), hence the bound, far outside what a float64 sigmoid can resolve.
     if np.iscomplexobj(z):
-        z = np.where(z.real < -700, -700 + 1j * z.imag, z)
-    with np.errstate(over="ignore"):
+        # A complex e^-z must not overflow, since inf * 0j is NaN.
+        e = np.exp(_minus_absolute(z))
+        return np.where(z.real > 0, 1, e) / (1 + e)
+    with np.errstate(over="ignore"):  # e^-z may overflow to inf: 1/inf is the right answer
         return 1 / (1 + np.exp(-z))
 
 
@@ -166,6 +166,11 @@ def _softsign(z: Array) -> Array:
     return z / (1 - _minus_absolute(z))
 
 
+def _softsign_complement(z: Array) -> Array:
+    """1 - z/(1 + |z|), without the subtraction where z is large."""
+    return np.where(_real(z) > 0, 1, 1 - 2 * z) / (1 - _minus_absolute(z))
+
+
 def _softsign_derivative(z: Array) -> Array:
     return 1 / np.square(1 - _minus_absolute(z))
 
@@ -194,7 +199,7 @@ TABLE: dict[str, Activation] = {
     "elu": _exponential_linear(1.0, 1.0),
     "selu": _exponential_linear(1.6732632423543772, 1.0507009873554805),
     "softplus": _with_plain_complement(_softplus, sigmoid),
-    "softsign": _with_plain_complement(_softsign, _softsign_derivative),
+    "softsign": Activation(_softsign, _softsign_derivative, _softsign_complement),
     "silu": _with_plain_complement(_silu, _silu_derivative),
 }
 

@@ -1,7 +1,8 @@
 r"""Derivatives of any function of arrays by means that need no derivation.
 
 For a function from arrays to one number, or, with a cotangent w, for <w, f(arrays)>. `arrays` is
-any nesting of dicts, tuples and NamedTuples with arrays at the leaves, as parameters are.
+any nesting of dicts, tuples and NamedTuples with arrays at the leaves, as parameters are. Arrays
+below double precision are taken in double, but for central differences.
 
 Equations
 ---------
@@ -48,7 +49,8 @@ def complex_step(function: Callable[[Any], Any], arrays: Any, *, cotangent: Any 
     Raises
     ------
     TypeError
-        Where the function drops the imaginary part, so that every derivative would read zero.
+        Where the function drops the imaginary part, or keeps it in single precision, which has no
+        number as small as the step: every derivative would read zero.
 
     Examples
     --------
@@ -58,16 +60,12 @@ def complex_step(function: Callable[[Any], Any], arrays: Any, *, cotangent: Any 
     """
 
     def derivative(path: str, a: Array, index: tuple[int, ...]) -> float:
-        moved = a.astype(np.result_type(a, np.complex64))
+        moved = a.astype(np.result_type(a, np.complex128))
         moved[index] += 1j * COMPLEX_STEP
-        value = _scalar(function(replace(arrays, {path: moved})), cotangent)
-        if not np.iscomplexobj(value):
-            raise TypeError(
-                f"function gave a real number for a complex argument {path or 'array'!r}, expected "
-                "a complex one. Remove casts to real (float(), .real, dtype=float64) from it."
-            )
-        return value.imag / COMPLEX_STEP
+        value = function(replace(arrays, {path: moved}))
+        return _imaginary(_scalar(value, cotangent)) / COMPLEX_STEP
 
+    arrays = map_leaves(_double, arrays)
     return _entry_by_entry(derivative, arrays)
 
 
@@ -77,7 +75,8 @@ def central_difference(
     """Gradient by central differences; two calls per entry.
 
     `step` is relative to the entry's size, at least 1; None: the cube root of the unit roundoff,
-    where the rounding error (roundoff / h) and the truncation error (h^2) are about equal.
+    where the rounding error (roundoff / h) and the truncation error (h^2) are about equal. The
+    arrays keep their precision, so that a function in single precision gets a step that it sees.
     """
 
     def derivative(path: str, a: Array, index: tuple[int, ...]) -> float:
@@ -90,6 +89,7 @@ def central_difference(
             values.append(_scalar(function(replace(arrays, {path: moved})), cotangent))
         return (values[0] - values[1]) / (points[0] - points[1])
 
+    arrays = map_leaves(lambda a: np.asarray(a, np.result_type(a, np.float32)), arrays)
     return _entry_by_entry(derivative, arrays)
 
 
@@ -108,6 +108,7 @@ def taylor_rate(
     then only halves the remainder. The median over consecutive steps; inf where the remainder is
     zero, as that of a linear function.
     """
+    arrays = map_leaves(_double, arrays)
     base = _scalar(function(arrays), cotangent)
     slope = _inner(gradients, direction)
 
@@ -125,15 +126,35 @@ def taylor_rate(
 def directional(
     function: Callable[[Any], Any], arrays: Any, direction: Any, *, cotangent: Any = None
 ) -> float:
-    """Derivative along one direction by the complex step: one call, whatever the size."""
-    moved = map_leaves(lambda a, v: a + 1j * COMPLEX_STEP * v, arrays, direction)
-    return float(np.imag(_scalar(function(moved), cotangent)) / COMPLEX_STEP)
+    """Derivative along one direction by the complex step: one call, whatever the size.
+
+    Raises
+    ------
+    TypeError
+        As `complex_step` does.
+    """
+    moved = map_leaves(lambda a, v: _double(a) + 1j * COMPLEX_STEP * v, arrays, direction)
+    return float(_imaginary(_scalar(function(moved), cotangent)) / COMPLEX_STEP)
+
+
+def _double(a: Any) -> Array:
+    return np.asarray(a, np.result_type(a, np.float64))
+
+
+def _imaginary(value: Any) -> Any:
+    dtype = np.result_type(value)
+    if dtype.kind != "c" or dtype == np.complex64:
+        raise TypeError(
+            f"function gave {dtype} for a complex128 argument, expected complex128. Remove casts "
+            "to real (float(), .real, dtype=float64) and to single precision from it."
+        )
+    return value.imag
 
 
 def _entry_by_entry(derivative: Callable[..., float], arrays: Any) -> Any:
     gradients = {}
     for path, a in flatten(arrays).items():
-        gradient = np.zeros_like(a)
+        gradient = np.zeros(a.shape, np.result_type(a, np.float64))
         for index in np.ndindex(a.shape):
             gradient[index] = derivative(path, a, index)
         gradients[path] = gradient
