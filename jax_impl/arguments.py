@@ -114,6 +114,10 @@ def prepared(
 ) -> Inputs:
     """Checked inputs with time leading, in one dtype, zeros for a state that is not given."""
     owner = label(architecture)
+    # Under `jax.disable_jit` NumPy arrays come in as they are.
+    params, x, state, mask, lengths, dropout = jax.tree.map(
+        jnp.asarray, (params, x, state, mask, lengths, dropout)
+    )
     _check_x(owner, x, architecture.input_size)
     B, T, _ = x.shape
     _nested(architecture, params, _check_params, f"{owner}: params")

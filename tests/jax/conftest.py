@@ -1,0 +1,243 @@
+"""What the tests of the JAX room share: random problems, and both sides' answers to them."""
+
+import os
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+from lstm_oracle import reference
+from lstm_oracle.jax_impl import lstm
+from lstm_oracle.reference.spec import (
+    Bidirectional,
+    Chunks,
+    Directions,
+    Dropout,
+    Reverse,
+    Spec,
+    Stack,
+    State,
+    param_shapes,
+)
+
+
+@pytest.fixture(autouse=True)
+def x64():
+    """float64, in these tests only."""
+    with jax.enable_x64(True):
+        yield
+
+
+@dataclass
+class Problem:
+    """A layer, its numbers, and cotangents of all that it gives."""
+
+    spec: Any
+    params: Any
+    x: np.ndarray
+    state: Any
+    mask: Any
+    dropout: Any
+    d_y: Any
+    d_state: Any
+
+    def cast(self, dtype):
+        """The same problem with the arrays of another dtype."""
+
+        def to(a):
+            return a if a.dtype == bool else a.astype(dtype)
+
+        names = ("params", "x", "state", "dropout", "d_y", "d_state")
+        return Problem(
+            self.spec,
+            mask=self.mask,
+            **{name: jax.tree.map(to, getattr(self, name)) for name in names},
+        )
+
+
+def random_problem(spec, seed=0, B=2, T=5, mask=None, dropout=None, weight_scale=1.0):
+    """Distinct random numbers everywhere, initial state and cotangents included.
+
+    `mask` and `dropout` are names of patterns; see `masks_of` and `dropout_of`.
+    """
+    rng = np.random.default_rng(seed)
+
+    def draw(shape):
+        return rng.normal(size=shape)
+
+    def draw_all(tree):
+        return jax.tree.map(draw, tree, is_leaf=is_shape)
+
+    params = jax.tree.map(
+        lambda shape: weight_scale * draw(shape) / np.sqrt(shape[0]),
+        param_shapes(spec),
+        is_leaf=is_shape,
+    )
+    state_shapes = reference.state_shapes(spec, B)
+    return Problem(
+        spec,
+        params,
+        draw((B, T, spec.input_size)),
+        draw_all(state_shapes),
+        None if mask is None else MASKS[mask](B, T, rng),
+        None if dropout is None else dropout_of(spec, dropout, B, T, rng),
+        draw_all(y_shapes(spec, B, T)),
+        draw_all(state_shapes),
+    )
+
+
+def is_shape(value):
+    return type(value) is tuple and all(type(n) is int for n in value)
+
+
+def y_shapes(spec, B, T):
+    if isinstance(spec, Bidirectional) and spec.merge is None:
+        return Directions(y_shapes(spec.forward, B, T), y_shapes(spec.backward, B, T))
+    if isinstance(spec, Stack):
+        return y_shapes(spec.layers[-1], B, T)
+    return (B, T, spec.output_size)
+
+
+def _lengths_mask(B, T, rng):
+    lengths = rng.integers(0, T + 1, size=B)
+    lengths[0] = T // 2
+    return np.arange(T) < lengths[:, None]
+
+
+def _holes(B, T, rng):
+    mask = rng.random((B, T)) < 0.5
+    mask[0, 0], mask[0, -1] = False, True
+    return mask
+
+
+def _one_row_fully_masked(B, T, rng):
+    mask = np.ones((B, T), bool)
+    mask[-1] = False
+    return mask
+
+
+MASKS = {
+    "right": _lengths_mask,
+    "left": lambda B, T, rng: _lengths_mask(B, T, rng)[:, ::-1],
+    "holes": _holes,
+    "row": _one_row_fully_masked,
+    "full": lambda B, T, rng: np.ones((B, T), bool),
+    "empty": lambda B, T, rng: np.zeros((B, T), bool),
+}
+
+
+def dropout_of(spec, pattern, B, T, rng):
+    """Multipliers of shape (B, N), (B, T, N), (B, 1, G, N) or (B, T, G, N), in every layer."""
+
+    def multiplier(one, N):
+        G = len(one.gates)
+        shape = {
+            "sequence": (B, N),
+            "step": (B, T, N),
+            "gate": (B, 1, G, N),
+            "step and gate": (B, T, G, N),
+        }[pattern]
+        return (rng.random(shape) < 0.6) / 0.6
+
+    def draw(one):
+        if isinstance(one, Spec):
+            return Dropout(multiplier(one, one.input_size), multiplier(one, one.recurrent_size))
+        if isinstance(one, Bidirectional):
+            return Directions(draw(one.forward), draw(one.backward))
+        if isinstance(one, Stack):
+            return tuple(draw(layer) for layer in one.layers)
+        return draw(one.layer)
+
+    return draw(spec)
+
+
+def _outputs_and_gradients(params, x, state, mask, dropout, cotangents, *, spec, options):
+    def run(params, x, state):
+        return tuple(lstm(params, x, state, mask, spec=spec, dropout=dropout, **dict(options)))
+
+    output, pull_back = jax.vjp(run, params, x, state)
+    return output, pull_back(cotangents)
+
+
+_compiled = jax.jit(_outputs_and_gradients, static_argnames=("spec", "options"))
+
+
+def compiled_answer(problem, **options):
+    """y, state and the gradients of <d_y, y> + <d_state, state>, by reverse mode, compiled."""
+    (y, state), (d_params, d_x, d_state) = _compiled(
+        problem.params,
+        problem.x,
+        problem.state,
+        problem.mask,
+        problem.dropout,
+        (problem.d_y, problem.d_state),
+        spec=problem.spec,
+        options=tuple(sorted(options.items())),
+    )
+    return {"y": y, "state": state, "d_params": d_params, "d_x": d_x, "d_state": d_state}
+
+
+def answer(problem, **options):
+    """The same, operation by operation: many architectures without compiling each."""
+    with jax.disable_jit():
+        return compiled_answer(problem, **options)
+
+
+def oracle_answer(problem):
+    """The oracle's, nested and named the same."""
+    output, tape = reference.forward(
+        problem.spec,
+        problem.params,
+        problem.x,
+        problem.state,
+        problem.mask,
+        dropout=problem.dropout,
+    )
+    gradients = reference.backward(tape, problem.d_y, problem.d_state)
+    return {
+        "y": output.y,
+        "state": output.state,
+        "d_params": gradients.params,
+        "d_x": gradients.x,
+        "d_state": gradients.state,
+    }
+
+
+def errors(got, expected):
+    """Norm of the difference over norm of the expected, for every block by name.
+
+    A block that ought to be zero has to be exactly zero.
+    """
+    got, expected = (dict(jax.tree.leaves_with_path(tree)) for tree in (got, expected))
+    assert got.keys() == expected.keys()
+    return {
+        jax.tree_util.keystr(path): relative_error(got[path], expected[path]) for path in expected
+    }
+
+
+def relative_error(got, expected):
+    got, expected = (np.asarray(a, np.float64) for a in (got, expected))
+    assert got.shape == expected.shape
+    difference, norm = np.linalg.norm(got - expected), np.linalg.norm(expected)
+    return difference / norm if norm > 0 else np.inf * difference if difference else 0.0
+
+
+@pytest.fixture(scope="session")
+def room():
+    """The helpers of this file: tests cannot import from a conftest."""
+    return SimpleNamespace(
+        random_problem=random_problem,
+        answer=answer,
+        compiled_answer=compiled_answer,
+        oracle_answer=oracle_answer,
+        errors=errors,
+        relative_error=relative_error,
+        dropout_of=dropout_of,
+        MASKS=MASKS,
+    )

@@ -1,0 +1,151 @@
+"""Every variant, mask, direction and combination gives the oracle's numbers, in float64."""
+
+import pytest
+
+from lstm_oracle.reference.spec import (
+    ACTIVATIONS,
+    Bidirectional,
+    Chunks,
+    Reverse,
+    Spec,
+    Stack,
+)
+
+# The bound that the project holds its implementations to, per block by its norm.
+FLOAT64_BOUND = 1e-13
+
+
+def layer(input_size=3, hidden_size=4, **variant):
+    return Spec(input_size=input_size, hidden_size=hidden_size, **variant)
+
+
+PLAIN = layer()
+EVERYTHING = layer(
+    peepholes="ifo", projection_size=2, cell_clip=0.7, activation_clip=1.2, masked_output="state"
+)
+
+VARIANTS = {
+    "plain": PLAIN,
+    "without bias": layer(use_bias=False),
+    "peepholes": layer(peepholes="ifo"),
+    "one peephole": layer(peepholes="i"),
+    "coupled": layer(coupled=True),
+    "coupled with peepholes": layer(coupled=True, peepholes="fo"),
+    "coupled, hard": layer(coupled=True, f_activation="hard_sigmoid_sixth"),
+    "projection": layer(projection_size=2),
+    "wider projection": layer(projection_size=5),
+    "cell clip": layer(cell_clip=0.5),
+    "activation clip": layer(activation_clip=0.8),
+    "everything": EVERYTHING,
+    "sizes of one": layer(1, 1),
+}
+
+MASKED = {
+    ("right", "previous"): layer(peepholes="fo"),
+    ("left", "previous"): layer(peepholes="fo"),
+    ("holes", "previous"): layer(peepholes="fo"),
+    ("holes", "zero"): layer(masked_output="zero"),
+    ("left", "state"): EVERYTHING,
+    ("row", "previous"): layer(peepholes="fo"),
+    ("empty", "state"): EVERYTHING,
+    ("full", "zero"): layer(masked_output="zero"),
+}
+
+UPPER = layer(4, 3, peepholes="o")
+COMBINED = {
+    "reversed": (Reverse(PLAIN), "holes"),
+    "reversed, in order of processing": (Reverse(PLAIN, "processing"), "right"),
+    "bidirectional, concat": (Bidirectional(PLAIN, layer(3, 2, coupled=True)), "right"),
+    "bidirectional, sum": (Bidirectional(PLAIN, PLAIN, "sum"), "holes"),
+    "bidirectional, mul": (Bidirectional(PLAIN, PLAIN, "mul"), None),
+    "bidirectional, ave": (Bidirectional(PLAIN, PLAIN, "ave"), "left"),
+    "bidirectional, both": (Bidirectional(PLAIN, layer(3, 2), None), "right"),
+    "stacked": (Stack((PLAIN, UPPER)), "holes"),
+    "stacked bidirectional": (
+        Stack((Bidirectional(layer(3, 2), layer(3, 2)), Bidirectional(UPPER, UPPER, "sum"))),
+        "right",
+    ),
+    "chunks": (Chunks(PLAIN, 2), None),
+    "truncated chunks": (Chunks(EVERYTHING, 2, truncate=True), "holes"),
+    "truncated chunks of a stack": (Chunks(Stack((PLAIN, UPPER)), 3, truncate=True), None),
+    "chunks of truncated chunks": (Chunks(Chunks(PLAIN, 2, truncate=True), 3), None),
+    "reversed truncated chunks": (Reverse(Chunks(PLAIN, 2, truncate=True)), None),
+}
+
+
+def check(room, problem, answer=None, **options):
+    answer = answer or room.answer
+    errors = room.errors(answer(problem, **options), room.oracle_answer(problem))
+    assert {block: e for block, e in errors.items() if e > FLOAT64_BOUND} == {}
+
+
+@pytest.mark.parametrize("spec", VARIANTS.values(), ids=VARIANTS.keys())
+def test_a_variant_agrees(room, spec):
+    check(room, room.random_problem(spec, seed=1))
+
+
+@pytest.mark.parametrize("shift", range(len(ACTIVATIONS)))
+def test_every_activation_agrees_in_every_place(room, shift):
+    names = [ACTIVATIONS[(shift + 3 * place) % len(ACTIVATIONS)] for place in range(5)]
+    spec = layer(**{f"{place}_activation": name for place, name in zip("ifgoc", names, strict=True)})
+    check(room, room.random_problem(spec, seed=2))
+
+
+@pytest.mark.parametrize("case", MASKED.items(), ids=lambda case: " ".join(case[0]))
+def test_a_mask_agrees(room, case):
+    (mask, _), spec = case
+    check(room, room.random_problem(spec, seed=3, mask=mask))
+
+
+@pytest.mark.parametrize("case", COMBINED.values(), ids=COMBINED.keys())
+def test_a_combination_agrees(room, case):
+    spec, mask = case
+    check(room, room.random_problem(spec, seed=4, mask=mask))
+
+
+@pytest.mark.parametrize("pattern", ["sequence", "step", "gate", "step and gate"])
+def test_dropout_agrees(room, pattern):
+    spec = Bidirectional(layer(coupled=True), PLAIN)
+    check(room, room.random_problem(spec, seed=5, mask="holes", dropout=pattern))
+
+
+def test_dropout_agrees_in_chunks_of_a_stack(room):
+    spec = Chunks(Stack((PLAIN, UPPER)), 2, truncate=True)
+    check(room, room.random_problem(spec, seed=6, dropout="step"))
+
+
+COMPILED = {
+    "plain": (PLAIN, None, None),
+    "everything": (EVERYTHING, "holes", "step and gate"),
+    "coupled": (layer(coupled=True, peepholes="fo"), "right", "sequence"),
+    "masked": (layer(peepholes="fo"), "holes", None),
+    "stacked bidirectional": (
+        Stack((Bidirectional(layer(3, 2), layer(3, 2)), Reverse(UPPER))),
+        "right",
+        "step",
+    ),
+    "truncated chunks": (Chunks(EVERYTHING, 2, truncate=True), "holes", "gate"),
+}
+
+
+@pytest.mark.parametrize("case", COMPILED.values(), ids=COMPILED.keys())
+def test_the_compiled_function_agrees(room, case):
+    spec, mask, dropout = case
+    problem = room.random_problem(spec, seed=10, T=6, mask=mask, dropout=dropout)
+    check(room, problem, room.compiled_answer)
+
+
+def test_saturated_gates_agree(room):
+    """Weights four times as large: 1 - sigma and 1 - tanh^2 would lose the digits."""
+    problem = room.random_problem(layer(peepholes="ifo"), seed=7, T=60, weight_scale=4.0)
+    check(room, problem, room.compiled_answer)
+
+
+@pytest.mark.parametrize(("B", "T"), [(1, 1), (1, 2), (3, 60)])
+def test_every_size_of_batch_and_time_agrees(room, B, T):
+    check(room, room.random_problem(PLAIN, seed=8, B=B, T=T), room.compiled_answer)
+
+
+def test_unrolling_changes_nothing(room):
+    problem = room.random_problem(EVERYTHING, seed=9, T=7, mask="holes")
+    check(room, problem, room.compiled_answer, unroll=3)
