@@ -204,8 +204,8 @@ class Spec:
         object.__setattr__(self, "peepholes", ordered)
         if self.coupled and self.i_activation != "sigmoid":
             raise ValueError(
-                f"{owner}: i_activation is {self.i_activation!r}, but a coupled layer computes "
-                "i = 1 - f and has no activation for i. Leave i_activation at its default."
+                f"{owner}: i_activation is {self.i_activation!r}, expected the default: a coupled "
+                "layer computes i = 1 - f and has no activation for i. Leave i_activation out."
             )
 
     @property
