@@ -6,7 +6,8 @@ An implementation is a function `run(case) -> Result`, NumPy arrays in, NumPy ar
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,9 @@ class Case:
     d_y: Any  # cotangent of y
     d_state: Any  # cotangent of the final state
     dtype: str = "float64"  # "float64", "float32", "bfloat16", "float16"
+    # Ways of computing that must not change the answer, for implementations that have a choice:
+    # {"unroll": True}, {"implementation": 1}.
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,533 @@
+r"""A second LSTM, as a textbook prints it: slow, plain, and written apart from the oracle.
+
+Four separate gates, one step after the other, weight gradients added up step by step, derivatives
+from the activations' values (tanh' = 1 - tanh^2, sigma' = sigma (1 - sigma)), nothing hoisted. It
+shares only the description of a layer with the oracle.
+
+It serves twice. The zoo seeds its bugs here, one changed line each. And as an honest implementation
+in plain arithmetic it is the second witness of what rounding does to an LSTM: see `yardstick`.
+
+Its lines are patched by `zoo`: a line that a bug changes stands here exactly once.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from lstm_oracle.conformance.case import Case, Result
+from lstm_oracle.reference.spec import (
+    Bidirectional,
+    Chunks,
+    Directions,
+    Dropout,
+    Reverse,
+    Spec,
+    Stack,
+    State,
+)
+
+Array = np.ndarray
+
+
+# --- activations: value of z; derivative from z and the value a ------------------------------------
+
+
+def sigmoid(z: Array) -> Array:
+    """1 / (1 + e^-z)."""
+    return 1 / (1 + np.exp(-z))
+
+
+def sigmoid_derivative(z: Array, a: Array) -> Array:
+    """a (1 - a)."""
+    return a * (1 - a)
+
+
+def tanh_derivative(z: Array, a: Array) -> Array:
+    """1 - a^2."""
+    return 1 - a * a
+
+
+def hard_sigmoid_sixth(z: Array) -> Array:
+    """Between 0 and 1, with slope 1/6."""
+    return np.minimum(1, np.maximum(0, z / 6 + 0.5))
+
+
+def hard_sigmoid_sixth_derivative(z: Array, a: Array) -> Array:
+    """1/6 where neither 0 nor 1."""
+    return np.where((a > 0) & (a < 1), 1 / 6, 0)
+
+
+def hard_sigmoid_fifth(z: Array) -> Array:
+    """Between 0 and 1, with slope 1/5."""
+    return np.minimum(1, np.maximum(0, 0.2 * z + 0.5))
+
+
+def hard_sigmoid_fifth_derivative(z: Array, a: Array) -> Array:
+    """1/5 where neither 0 nor 1."""
+    return np.where((a > 0) & (a < 1), 0.2, 0)
+
+
+def hard_tanh_derivative(z: Array, a: Array) -> Array:
+    """1 between -1 and 1."""
+    return np.where((z > -1) & (z < 1), 1.0, 0.0)
+
+
+def selu(z: Array) -> Array:
+    """scale z, or scale alpha (e^z - 1) below zero."""
+    return 1.0507009873554805 * np.where(z > 0, z, 1.6732632423543772 * (np.exp(z) - 1))
+
+
+def selu_derivative(z: Array, a: Array) -> Array:
+    """scale, or scale alpha e^z below zero."""
+    return 1.0507009873554805 * np.where(z > 0, 1.0, 1.6732632423543772 * np.exp(z))
+
+
+ACTIVATION: dict[str, Any] = {
+    "sigmoid": (sigmoid, sigmoid_derivative),
+    "tanh": (np.tanh, tanh_derivative),
+    "hard_sigmoid_sixth": (hard_sigmoid_sixth, hard_sigmoid_sixth_derivative),
+    "hard_sigmoid_fifth": (hard_sigmoid_fifth, hard_sigmoid_fifth_derivative),
+    "hard_tanh": (lambda z: np.minimum(1, np.maximum(-1, z)), hard_tanh_derivative),
+    "linear": (lambda z: z, lambda z, a: np.ones_like(z)),
+    "relu": (lambda z: np.maximum(0, z), lambda z, a: np.where(z > 0, 1.0, 0.0)),
+    "leaky_relu": (
+        lambda z: np.where(z > 0, z, 0.2 * z),
+        lambda z, a: np.where(z > 0, 1.0, 0.2),
+    ),
+    "elu": (
+        lambda z: np.where(z > 0, z, np.exp(z) - 1),
+        lambda z, a: np.where(z > 0, 1.0, np.exp(z)),
+    ),
+    "selu": (selu, selu_derivative),
+    "softplus": (lambda z: np.log(1 + np.exp(z)), lambda z, a: sigmoid(z)),
+    "softsign": (lambda z: z / (1 + abs(z)), lambda z, a: 1 / (1 + abs(z)) ** 2),
+    "silu": (
+        lambda z: z * sigmoid(z),
+        lambda z, a: sigmoid(z) * (1 + z * (1 - sigmoid(z))),
+    ),
+}
+
+
+def activate(name: str, z: Array) -> Array:
+    """The activation of that name."""
+    return ACTIVATION[name][0](z)
+
+
+def derivative(name: str, z: Array, a: Array) -> Array:
+    """Its derivative at z, where its value is a."""
+    return ACTIVATION[name][1](z, a)
+
+
+def clip(z: Array, bound: float | None) -> Array:
+    """z limited to [-bound, bound]."""
+    return z if bound is None else np.minimum(bound, np.maximum(-bound, z))
+
+
+def inside(z: Array, bound: float | None) -> Any:
+    """1 where a clip lets the gradient through."""
+    return 1 if bound is None else np.where(abs(z) <= bound, 1.0, 0.0)
+
+
+# --- one step ---------------------------------------------------------------------------------------
+
+
+def step_forward(
+    spec: Spec, P: dict[str, Array], xs: dict[str, Array], rs: dict[str, Array], c_prev: Array
+) -> dict[str, Any]:
+    """A step; xs and rs are each gate's own input, dropout applied."""
+    z_i = xs["i"] @ P["W_i"] + rs["i"] @ P["U_i"] + P["b_i"] + P["p_i"] * c_prev
+    z_f = xs["f"] @ P["W_f"] + rs["f"] @ P["U_f"] + P["b_f"] + P["p_f"] * c_prev
+    z_g = xs["g"] @ P["W_g"] + rs["g"] @ P["U_g"] + P["b_g"]
+    a_i = clip(z_i, spec.activation_clip)
+    a_f = clip(z_f, spec.activation_clip)
+    a_g = clip(z_g, spec.activation_clip)
+    f = activate(spec.f_activation, a_f)
+    i = 1 - f if spec.coupled else activate(spec.i_activation, a_i)
+    g = activate(spec.g_activation, a_g)
+    c_free = f * c_prev + i * g
+    c = clip(c_free, spec.cell_clip)
+    z_o = xs["o"] @ P["W_o"] + rs["o"] @ P["U_o"] + P["b_o"] + P["p_o"] * c
+    a_o = clip(z_o, spec.activation_clip)
+    o = activate(spec.o_activation, a_o)
+    s = activate(spec.c_activation, c)
+    h = o * s
+    r = h @ P["V"] if "V" in P else h
+    return {
+        "xs": xs, "rs": rs, "c_prev": c_prev, "z_i": z_i, "z_f": z_f, "z_g": z_g, "z_o": z_o,
+        "a_i": a_i, "a_f": a_f, "a_g": a_g, "a_o": a_o, "i": i, "f": f, "g": g, "o": o,
+        "c_free": c_free, "c": c, "s": s, "h": h, "r": r,
+    }  # fmt: skip
+
+
+def step_backward(
+    spec: Spec, P: dict[str, Array], m: dict[str, Any], d: dict[str, Array], d_r: Array, d_c: Array
+) -> tuple[dict[str, Array], dict[str, Array], Array]:
+    """Adds to the weight gradients d; gives d_x and d_r_prev of every gate, and d_c_prev."""
+    if "V" in P:
+        d["V"] = d["V"] + m["h"].T @ d_r
+        d_h = d_r @ P["V"].T
+    else:
+        d_h = d_r
+    d_o = d_h * m["s"]
+    d_z_o = d_o * derivative(spec.o_activation, m["a_o"], m["o"])
+    d_z_o = d_z_o * inside(m["z_o"], spec.activation_clip)
+    d_s = d_h * m["o"]
+    d_c = d_c + d_s * derivative(spec.c_activation, m["c"], m["s"])
+    d_c = d_c + d_z_o * P["p_o"]
+    d_c = d_c * inside(m["c_free"], spec.cell_clip)
+    d_i = d_c * m["g"]
+    d_f = d_c * m["c_prev"]
+    d_g = d_c * m["i"]
+    if spec.coupled:
+        d_f = d_f - d_i
+        d_i = np.zeros_like(d_i)
+    d_z_i = d_i * derivative(spec.i_activation, m["a_i"], m["i"])
+    d_z_i = d_z_i * inside(m["z_i"], spec.activation_clip)
+    d_z_f = d_f * derivative(spec.f_activation, m["a_f"], m["f"])
+    d_z_f = d_z_f * inside(m["z_f"], spec.activation_clip)
+    d_z_g = d_g * derivative(spec.g_activation, m["a_g"], m["g"])
+    d_z_g = d_z_g * inside(m["z_g"], spec.activation_clip)
+    d_c_prev = d_c * m["f"]
+    d_c_prev = d_c_prev + d_z_i * P["p_i"]
+    d_c_prev = d_c_prev + d_z_f * P["p_f"]
+    d["p_i"] = d["p_i"] + (d_z_i * m["c_prev"]).sum(axis=0)
+    d["p_f"] = d["p_f"] + (d_z_f * m["c_prev"]).sum(axis=0)
+    d["p_o"] = d["p_o"] + (d_z_o * m["c"]).sum(axis=0)
+    d_z = {"i": d_z_i, "f": d_z_f, "g": d_z_g, "o": d_z_o}
+    for k in "ifgo":
+        d["W_" + k] = d["W_" + k] + m["xs"][k].T @ d_z[k]
+        d["U_" + k] = d["U_" + k] + m["rs"][k].T @ d_z[k]
+        d["b_" + k] = d["b_" + k] + d_z[k].sum(axis=0)
+    d_xs = {k: d_z[k] @ P["W_" + k].T for k in "ifgo"}
+    d_rs = {k: d_z[k] @ P["U_" + k].T for k in "ifgo"}
+    return d_xs, d_rs, d_c_prev
+
+
+# --- one layer over a sequence ----------------------------------------------------------------------
+
+
+def complete(spec: Spec, params: dict[str, Array]) -> dict[str, Array]:
+    """The parameters, with zeros for those that the layer does not have."""
+    I, H, R = spec.input_size, spec.hidden_size, spec.recurrent_size
+    absent = {"W": (I, H), "U": (R, H), "b": (H,), "p": (H,)}
+    zeros = {f"{n}_{k}": np.zeros(shape) for n, shape in absent.items() for k in "ifgo"}
+    return zeros | params
+
+
+def multipliers(spec: Spec, dropout: Array | None, t: int) -> dict[str, Any]:
+    """What every gate's input is multiplied by at step t."""
+    if dropout is None:
+        return {"i": 1, "f": 1, "g": 1, "o": 1}
+    if dropout.ndim == 2:
+        return {"i": dropout, "f": dropout, "g": dropout, "o": dropout}
+    now = dropout[:, 0 if dropout.shape[1] == 1 else t]
+    if now.ndim == 2:
+        return {"i": now, "f": now, "g": now, "o": now}
+    # A coupled layer has no gate i; what stands for it is not used.
+    gates = {k: now[:, n] for n, k in enumerate(spec.gates)}
+    return {"i": gates["f"]} | gates
+
+
+def apply(multiplier: dict[str, Any], a: Array) -> dict[str, Array]:
+    """Each gate's own input."""
+    return {k: a * multiplier[k] for k in "ifgo"}
+
+
+def gather(multiplier: dict[str, Any], d: dict[str, Array]) -> Array:
+    """The gradient of what was given to all gates."""
+    return sum(d[k] * multiplier[k] for k in "ifgo")  # type: ignore[return-value]
+
+
+def layer_forward(
+    spec: Spec, params: Any, x: Array, state: State, mask: Array, dropout: Dropout
+) -> tuple[Array, State, Any]:
+    """One layer, forwards in time."""
+    P = complete(spec, params)
+    r, c = state
+    emitted = np.zeros_like(r)
+    ys, steps = [], []
+    for t in range(x.shape[1]):
+        real = mask[:, t, None]
+        x_t = np.where(real, x[:, t], 0)
+        by_x, by_r = multipliers(spec, dropout.x, t), multipliers(spec, dropout.h, t)
+        m = step_forward(spec, P, apply(by_x, x_t), apply(by_r, r), c)
+        r, c = np.where(real, m["r"], r), np.where(real, m["c"], c)
+        emitted = np.where(real, m["r"], emitted)
+        y_t = {"previous": emitted, "zero": np.where(real, m["r"], 0), "state": r}
+        ys.append(y_t[spec.masked_output])
+        steps.append((m, real, by_x, by_r))
+    return np.stack(ys, axis=1), State(r, c), (spec, P, steps)
+
+
+def layer_backward(tape: Any, d_y: Array, d_state: State) -> tuple[Any, Array, State]:
+    """Gradients of the parameters, of x and of the initial state."""
+    spec, P, steps = tape
+    d = {name: np.zeros_like(value) for name, value in P.items()}
+    d_r, d_c = d_state
+    d_emitted = np.zeros_like(d_r)
+    d_x = [np.zeros(0)] * len(steps)
+    for t in reversed(range(len(steps))):
+        m, real, by_x, by_r = steps[t]
+        d_y_t = d_y[:, t]
+        if spec.masked_output == "previous":
+            d_emitted = d_emitted + d_y_t
+            d_r = d_r + np.where(real, d_emitted, 0)
+            d_emitted = np.where(real, 0, d_emitted)
+        elif spec.masked_output == "zero":
+            d_r = d_r + np.where(real, d_y_t, 0)
+        else:
+            d_r = d_r + d_y_t
+        new_r, new_c = np.where(real, d_r, 0), np.where(real, d_c, 0)
+        d_xs, d_rs, d_c_prev = step_backward(spec, P, m, d, new_r, new_c)
+        d_x[t] = gather(by_x, d_xs)
+        d_r = gather(by_r, d_rs) + np.where(real, 0, d_r)
+        d_c = d_c_prev + np.where(real, 0, d_c)
+    d_params = {name: d[name] for name in spec.param_shapes}
+    return d_params, np.stack(d_x, axis=1), State(d_r, d_c)
+
+
+# --- layers put together ----------------------------------------------------------------------------
+
+
+def flip(a: Array) -> Array:
+    """Time, the other way round."""
+    return a[:, ::-1]
+
+
+def flip_dropout(architecture: Any, dropout: Any) -> Any:
+    """Dropout that belongs to steps goes with them."""
+    if isinstance(architecture, Spec):
+        return Dropout(*(a if a is None or a.ndim == 2 else flip(a) for a in dropout))
+    if isinstance(architecture, (Reverse, Chunks)):
+        return flip_dropout(architecture.layer, dropout)
+    pair = isinstance(architecture, Bidirectional)
+    layers = (architecture.forward, architecture.backward) if pair else architecture.layers
+    return tuple(flip_dropout(a, b) for a, b in zip(layers, dropout, strict=True))
+
+
+def run_forward(
+    architecture: Any, params: Any, x: Array, state: Any, mask: Array, dropout: Any
+) -> tuple[Any, Any, Any]:
+    """Output, final state and tape of any architecture."""
+    inputs = (architecture, params, x, state, mask, dropout)
+    return FORWARD[type(architecture)](*inputs)
+
+
+def run_backward(architecture: Any, tape: Any, d_y: Any, d_state: Any) -> tuple[Any, Array, Any]:
+    """Gradients of the parameters, of x and of the initial state of any architecture."""
+    if isinstance(architecture, Spec):
+        return layer_backward(tape, d_y, d_state)
+    return BACKWARD[type(architecture)](architecture, tape, d_y, d_state)
+
+
+def reverse_forward(
+    architecture: Reverse, params: Any, x: Array, state: Any, mask: Array, dropout: Any
+) -> tuple[Any, Any, Any]:
+    """A layer that reads from the last step to the first."""
+    dropout = flip_dropout(architecture.layer, dropout)
+    x = flip(x)
+    mask = flip(mask)
+    y, state, tape = run_forward(architecture.layer, params, x, state, mask, dropout)
+    if architecture.output_order == "original":
+        y = flip(y)
+    return y, state, tape
+
+
+def reverse_backward(
+    architecture: Reverse, tape: Any, d_y: Array, d_state: Any
+) -> tuple[Any, Array, Any]:
+    """Its gradients."""
+    if architecture.output_order == "original":
+        d_y = flip(d_y)
+    d_params, d_x, d_initial = run_backward(architecture.layer, tape, d_y, d_state)
+    d_x = flip(d_x)
+    return d_params, d_x, d_initial
+
+
+def bidirectional_forward(
+    architecture: Bidirectional, params: Any, x: Array, state: Any, mask: Array, dropout: Any
+) -> tuple[Any, Any, Any]:
+    """Both directions, merged."""
+    halves = architecture.forward, Reverse(architecture.backward)
+    a, state_a, tape_a = run_forward(halves[0], params[0], x, state[0], mask, dropout[0])
+    b, state_b, tape_b = run_forward(halves[1], params[1], x, state[1], mask, dropout[1])
+    y = {
+        "concat": lambda: np.concatenate([a, b], axis=-1),
+        "sum": lambda: a + b,
+        "mul": lambda: a * b,
+        "ave": lambda: (a + b) / 2,
+        None: lambda: Directions(a, b),
+    }[architecture.merge]()
+    return y, Directions(state_a, state_b), (halves, tape_a, tape_b, a, b)
+
+
+def bidirectional_backward(
+    architecture: Bidirectional, tape: Any, d_y: Any, d_state: Any
+) -> tuple[Any, Array, Any]:
+    """Its gradients."""
+    halves, tape_a, tape_b, a, b = tape
+    width = a.shape[-1]
+    d_a, d_b = {
+        "concat": lambda: (d_y[..., :width], d_y[..., width:]),
+        "sum": lambda: (d_y, d_y),
+        "mul": lambda: (d_y * b, d_y * a),
+        "ave": lambda: (d_y / 2, d_y / 2),
+        None: lambda: d_y,
+    }[architecture.merge]()
+    d_params_a, d_x_a, d_initial_a = run_backward(halves[0], tape_a, d_a, d_state[0])
+    d_params_b, d_x_b, d_initial_b = run_backward(halves[1], tape_b, d_b, d_state[1])
+    d_x = d_x_a + d_x_b
+    return Directions(d_params_a, d_params_b), d_x, Directions(d_initial_a, d_initial_b)
+
+
+def stack_forward(
+    architecture: Stack, params: Any, x: Array, state: Any, mask: Array, dropout: Any
+) -> tuple[Any, Any, Any]:
+    """Each layer reads what the one below emits."""
+    states, tapes = [], []
+    for n, layer in enumerate(architecture.layers):
+        x, final, tape = run_forward(layer, params[n], x, state[n], mask, dropout[n])
+        states.append(final)
+        tapes.append(tape)
+    return x, tuple(states), tapes
+
+
+def stack_backward(
+    architecture: Stack, tape: Any, d_y: Any, d_state: Any
+) -> tuple[Any, Array, Any]:
+    """From the top layer to the lowest."""
+    d_params, d_initial = [], []
+    for n in reversed(range(len(architecture.layers))):
+        p, d_y, initial = run_backward(architecture.layers[n], tape[n], d_y, d_state[n])
+        d_params.append(p)
+        d_initial.append(initial)
+    return tuple(d_params[::-1]), d_y, tuple(d_initial[::-1])
+
+
+def chunks_forward(
+    architecture: Chunks, params: Any, x: Array, state: Any, mask: Array, dropout: Any
+) -> tuple[Any, Any, Any]:
+    """Piece after piece, the state handed on."""
+    ys, tapes = [], []
+    for start in range(0, x.shape[1], architecture.length):
+        piece = slice(start, start + architecture.length)
+        cut = cut_dropout(architecture.layer, dropout, piece)
+        y, state, tape = run_forward(
+            architecture.layer, params, x[:, piece], state, mask[:, piece], cut
+        )
+        ys.append(y)
+        tapes.append((tape, y.shape[1]))
+    return np.concatenate(ys, axis=1), state, tapes
+
+
+def chunks_backward(
+    architecture: Chunks, tape: Any, d_y: Array, d_state: Any
+) -> tuple[Any, Array, Any]:
+    """Piece after piece from the last; truncated, nothing is handed back."""
+    stop = d_y.shape[1]
+    d_params: Any = None
+    d_x = []
+    for inner, length in reversed(tape):
+        piece = d_y[:, stop - length : stop]
+        p, d_x_piece, d_state = run_backward(architecture.layer, inner, piece, d_state)
+        d_params = p if d_params is None else add(d_params, p)
+        d_x.append(d_x_piece)
+        d_initial = d_state
+        if architecture.truncate:
+            d_state = nothing(d_state)
+        stop = stop - length
+    return d_params, np.concatenate(d_x[::-1], axis=1), d_initial
+
+
+def cut_dropout(architecture: Any, dropout: Any, piece: slice) -> Any:
+    """Dropout of these steps."""
+    if isinstance(architecture, Stack):
+        parts = zip(architecture.layers, dropout, strict=True)
+        return tuple(cut_dropout(layer, part, piece) for layer, part in parts)
+    whole = [a is None or a.ndim == 2 or a.shape[1] == 1 for a in dropout]
+    return Dropout(*(a if w else a[:, piece] for a, w in zip(dropout, whole, strict=True)))
+
+
+def add(a: Any, b: Any) -> Any:
+    """The sum of two nested gradients."""
+    if isinstance(a, dict):
+        return {name: add(a[name], b[name]) for name in a}
+    if isinstance(a, tuple):
+        return tuple(add(x, y) for x, y in zip(a, b, strict=True))
+    return a + b
+
+
+def nothing(a: Any) -> Any:
+    """Zeros in the nesting of a state."""
+    if isinstance(a, tuple):
+        parts = (nothing(part) for part in a)
+        return type(a)(*parts) if hasattr(a, "_fields") else tuple(parts)
+    return np.zeros_like(a)
+
+
+FORWARD = {
+    Spec: layer_forward,
+    Reverse: reverse_forward,
+    Bidirectional: bidirectional_forward,
+    Stack: stack_forward,
+    Chunks: chunks_forward,
+}
+BACKWARD = {
+    Reverse: reverse_backward,
+    Bidirectional: bidirectional_backward,
+    Stack: stack_backward,
+    Chunks: chunks_backward,
+}
+
+
+# --- a case -----------------------------------------------------------------------------------------
+
+
+def fill_state(architecture: Any, state: Any, B: int) -> Any:
+    """The state, zero where none is given."""
+    if isinstance(architecture, (Reverse, Chunks)):
+        return fill_state(architecture.layer, state, B)
+    if isinstance(architecture, Stack):
+        given = (None,) * len(architecture.layers) if state is None else state
+        pairs = zip(architecture.layers, given, strict=True)
+        return tuple(fill_state(layer, part, B) for layer, part in pairs)
+    if isinstance(architecture, Bidirectional):
+        a, b = (None, None) if state is None else state
+        return Directions(
+            fill_state(architecture.forward, a, B), fill_state(architecture.backward, b, B)
+        )
+    h, c = (None, None) if state is None else state
+    h = np.zeros((B, architecture.recurrent_size)) if h is None else h
+    c = np.zeros((B, architecture.hidden_size)) if c is None else c
+    return State(h, c)
+
+
+def fill_dropout(architecture: Any, dropout: Any) -> Any:
+    """Dropout in the nesting of the architecture, nothing where none is given."""
+    if isinstance(architecture, (Reverse, Chunks)):
+        return fill_dropout(architecture.layer, dropout)
+    if isinstance(architecture, Stack):
+        given = (None,) * len(architecture.layers) if dropout is None else dropout
+        pairs = zip(architecture.layers, given, strict=True)
+        return tuple(fill_dropout(layer, part) for layer, part in pairs)
+    if isinstance(architecture, Bidirectional):
+        a, b = (None, None) if dropout is None else dropout
+        return fill_dropout(architecture.forward, a), fill_dropout(architecture.backward, b)
+    return Dropout() if dropout is None else dropout
+
+
+def run(case: Case) -> Result:
+    """The textbook's answer, in the arithmetic of the case's arrays."""
+    B, T, _ = case.x.shape
+    mask = np.ones((B, T), bool) if case.mask is None else case.mask
+    state = fill_state(case.architecture, case.state, B)
+    dropout = fill_dropout(case.architecture, case.dropout)
+    d_state = fill_state(case.architecture, case.d_state, B)
+    y, final, tape = run_forward(
+        case.architecture, case.params, case.x, state, mask, dropout
+    )
+    d_y = np.zeros_like(y) if case.d_y is None else case.d_y
+    d_params, d_x, d_initial = run_backward(case.architecture, tape, d_y, d_state)
+    return Result(y, final, d_params, d_x, d_initial)

@@ -1,0 +1,72 @@
+"""Every tolerance of conformance, with its reason. Nothing else in the repository types one.
+
+An implementation passes a block when its error is at most `K * max(yardstick, FLOOR * u)`, by the
+block's norm and by its largest entry, where the yardstick is what the oracle suffers itself when
+it runs in that precision with random rounding (see `yardstick`) and u is the unit roundoff.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Format(NamedTuple):
+    """A floating-point format, and what is allowed in it."""
+
+    digits: int  # binary, the hidden one included
+    k: float  # multiple of the yardstick that is allowed
+    floor: float  # in unit roundoffs: no yardstick is smaller
+    samples: int  # randomly rounded runs that a yardstick is the largest error of
+
+    @property
+    def roundoff(self) -> float:
+        """u, the largest relative error of rounding to nearest."""
+        return 2.0**-self.digits
+
+
+# K is FlashAttention's rule (Dao et al. 2022): at most twice the error of the plain version in the
+# same precision.
+#
+# The floors take up that a yardstick is the largest of a few random samples, so that a block of
+# one or two numbers can be lucky, and that functions like tanh are good to a few units in the
+# last place only in the libraries below the frameworks. Measured: see tests/test_yardstick.py.
+FORMATS: dict[str, Format] = {
+    "float64": Format(digits=53, k=2.0, floor=8.0, samples=4),
+    "float32": Format(digits=24, k=2.0, floor=8.0, samples=4),
+    "float16": Format(digits=11, k=2.0, floor=4.0, samples=4),
+    "bfloat16": Format(digits=8, k=2.0, floor=3.0, samples=4),
+}
+
+# What implementations of this project promise in float64, whatever the yardstick says: the norm
+# of each block's error over the norm of the block.
+OURS_FLOAT64 = 1e-13
+
+# A sequence this long times this wide would take the 80-bit oracle seconds: the truth of a
+# float64 case is then the float64 oracle, whose own error is below 5e-15 (reference/), and the
+# floor above covers it.
+LONGDOUBLE_PRODUCTS = 2e7
+
+# A wrong result "resembles" a seeded bug when it lies this much closer to the bug's result than
+# to the truth: a fifth, so that a bug is named only where it explains 80 % of the difference.
+RESEMBLANCE = 0.2
+
+
+def format_of(dtype: str) -> Format:
+    """What is allowed in a dtype.
+
+    Raises
+    ------
+    ValueError
+        For a dtype that no case can have.
+
+    Examples
+    --------
+    >>> format_of("float32").roundoff == 2.0**-24
+    True
+    """
+    if dtype not in FORMATS:
+        raise ValueError(
+            f"dtype is {dtype!r}, expected one of {', '.join(FORMATS)}. "
+            "Choose the dtype that the implementation computes in."
+        )
+    return FORMATS[dtype]
