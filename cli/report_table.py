@@ -1,0 +1,230 @@
+"""Reports as a document for people: one table, and below it what a reader should know."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+from lstm_oracle.cli.document import Column, Document, Heading, Paragraph, Style, Table
+from lstm_oracle.conformance.report import (
+    BlockError,
+    CaseReport,
+    ImplementationReport,
+    LayerReport,
+    ModelReport,
+)
+
+_SHOWN = 5  # disagreements of one kind that are listed one by one
+_LEGEND = (
+    "error: distance to the oracle, relative. ratio: that error over its tolerance, which is "
+    "measured, not typed: a small multiple of what the oracle itself suffers when it computes in "
+    "the same precision with random rounding. A ratio above 1 disagrees."
+)
+
+
+# --- implementations ------------------------------------------------------------------------------
+
+
+def implementations_document(reports: Sequence[ImplementationReport]) -> Document:
+    """The table of implementations, every disagreement explained, and what could not be run."""
+    ran = [report for report in reports if not report.unavailable]
+    document: Document = []
+    if ran:
+        document.append(_implementations_table(ran))
+        document.append(Paragraph(_LEGEND, "dim"))
+    for report in ran:
+        document += _disagreements(report)
+    missing = [report for report in reports if report.unavailable]
+    if missing:
+        document.append(Heading("Not run"))
+        document += [Paragraph(f"{r.implementation}: {r.unavailable}", "dim", 2) for r in missing]
+    document.append(_verdict(ran))
+    return document
+
+
+def _implementations_table(reports: Sequence[ImplementationReport]) -> Table:
+    columns = (
+        Column("implementation"),
+        Column("agree", number=True),
+        Column("disagree", number=True),
+        Column("unsup.", number=True),
+        Column("error", number=True),
+        Column("ratio", number=True),
+        Column("worst case: block"),
+        Column("s", number=True),
+    )
+    rows, styles = [], []
+    for report in reports:
+        case, block = _worst(report.cases)
+        broken = report.count("error")
+        rows.append(
+            (
+                report.implementation,
+                str(report.count("agree")),
+                str(report.count("disagree")) + (f" +{broken}!" if broken else ""),
+                str(report.count("unsupported")),
+                _number(block.error) if block else "-",
+                _ratio(block.ratio) if block else "-",
+                f"{case.name}: {block.block}" if case and block else "-",
+                f"{report.seconds:.1f}",
+            )
+        )
+        styles.append(_style(report.agrees))
+    return Table(columns, rows, styles)
+
+
+def _worst(cases: Iterable[CaseReport]) -> tuple[CaseReport | None, BlockError | None]:
+    """The case that lies furthest from the oracle, and the block of it that does."""
+    compared = [(case, case.worst) for case in cases if case.worst is not None]
+    return max(compared, key=lambda pair: _sortable(pair[1]), default=(None, None))
+
+
+def _sortable(block: BlockError | None) -> float:
+    """NaN is further away than anything."""
+    ratio = block.ratio if block else 0.0
+    return math.inf if math.isnan(ratio) else ratio
+
+
+def _disagreements(report: ImplementationReport) -> Document:
+    """What disagrees or broke, told once per explanation."""
+    document: Document = []
+    groups: dict[str, list[CaseReport]] = {}
+    for case in report.cases:
+        if case.status in ("disagree", "error"):
+            groups.setdefault(case.explanation, []).append(case)
+    for explanation, cases in groups.items():
+        if not document:
+            document.append(Heading(f"{report.implementation} disagrees", "bad"))
+        if explanation:
+            many = f"{len(cases)} cases" if len(cases) > 1 else "1 case"
+            document.append(Paragraph(f"Known defect ({many}): {explanation}"))
+        document += [Paragraph(f"- {told(case)}", indent=2) for case in cases[:_SHOWN]]
+        if len(cases) > _SHOWN:
+            document.append(
+                Paragraph(f"- and {len(cases) - _SHOWN} more; `--format json` lists all", "dim", 2)
+            )
+    return document
+
+
+def told(case: CaseReport) -> str:
+    """One disagreement in one sentence or two."""
+    said = [f"{case.name} ({case.dtype})"]
+    if case.status == "error":
+        said.append("raised")
+    elif case.worst is not None:
+        block = case.worst
+        said.append(f"{block.block} is off by {_number(block.error)}, {_ratio(block.ratio)} x")
+        said[-1] += " its tolerance"
+    text = ": ".join(said)
+    if case.message:
+        text += f". {case.message}"
+    if case.nearest_bug:
+        text += f" It looks most like the seeded bug '{case.nearest_bug}'."
+    return text
+
+
+def _verdict(reports: Sequence[ImplementationReport]) -> Paragraph:
+    if not reports:
+        return Paragraph("Nothing could be run.", "bad")
+    wrong = [report.implementation for report in reports if not report.agrees]
+    if not wrong:
+        return Paragraph(f"All {len(reports)} agree with the oracle.", "good")
+    return Paragraph(f"{len(wrong)} of {len(reports)} disagree: {', '.join(wrong)}.", "bad")
+
+
+# --- a user's model -------------------------------------------------------------------------------
+
+
+def model_document(report: ModelReport) -> Document:
+    """The table of layers, every disagreement explained, and what could not be looked into."""
+    steps = f"{report.samples} sample" + ("" if report.samples == 1 else "s")
+    document: Document = [
+        Heading(f"{report.model} on {report.backend}, {steps}"),
+        Paragraph(f"Gradients: {report.cotangent}"),
+    ]
+    held = [layer for layer in report.layers if layer.case.status in ("agree", "disagree")]
+    if held:
+        document.append(_layers_table(held))
+        document.append(Paragraph(_LEGEND, "dim"))
+    for layer in report.layers:
+        if layer.case.status == "disagree":
+            document.append(_layer_disagreement(layer))
+    skipped = [layer for layer in report.layers if layer.case.status in ("unsupported", "error")]
+    if skipped:
+        document.append(Heading("Not checked"))
+        document += [
+            Paragraph(f"{_layer_name(layer)} ({layer.kind}): {layer.case.message}", indent=2)
+            for layer in skipped
+        ]
+    document += [Paragraph(f"note: {note}", "dim", 2) for note in report.notes]
+    document.append(_model_verdict(report))
+    return document
+
+
+def _layers_table(layers: Sequence[LayerReport]) -> Table:
+    columns = (
+        Column("layer"),
+        Column("kind"),
+        Column("reads"),
+        Column("B,T,I,H"),
+        Column("dtype"),
+        Column("error", number=True),
+        Column("ratio", number=True),
+        Column("block"),
+        Column("verdict"),
+    )
+    rows, styles = [], []
+    for layer in layers:
+        block = layer.case.worst
+        rows.append(
+            (
+                _layer_name(layer),
+                layer.kind,
+                layer.direction + (", masked" if layer.masked_steps else ""),
+                ",".join(map(str, layer.sizes or ())),
+                layer.case.dtype,
+                _number(block.error) if block else "-",
+                _ratio(block.ratio) if block else "-",
+                block.block if block else "-",
+                layer.case.status,
+            )
+        )
+        styles.append(_style(layer.case.status == "agree"))
+    return Table(columns, rows, styles)
+
+
+def _layer_name(layer: LayerReport) -> str:
+    return layer.case.name + (f" (call {layer.call + 1})" if layer.call else "")
+
+
+def _layer_disagreement(layer: LayerReport) -> Paragraph:
+    text = told(layer.case)
+    if layer.case.explanation:
+        text += f" Known defect: {layer.case.explanation}"
+    return Paragraph(f"call {layer.call + 1} of {text}" if layer.call else text, "bad", 2)
+
+
+def _model_verdict(report: ModelReport) -> Paragraph:
+    if report.agrees:
+        many = f"{report.checked} layer" + ("s agree" if report.checked > 1 else " agrees")
+        return Paragraph(f"{many} with the oracle, in {report.seconds:.1f} s.", "good")
+    if not report.checked:
+        return Paragraph("No layer could be checked.", "bad")
+    wrong = report.count("disagree") + report.count("error")
+    return Paragraph(f"{wrong} of {len(report.layers)} layers disagree or broke.", "bad")
+
+
+# --- numbers --------------------------------------------------------------------------------------
+
+
+def _number(value: float) -> str:
+    return f"{value:.1e}"
+
+
+def _ratio(value: float) -> str:
+    """Three digits where they say something; a power of ten where it is far off."""
+    return f"{value:.2f}" if abs(value) < 100 else f"{value:.0e}"
+
+
+def _style(agrees: bool) -> Style:
+    return "" if agrees else "bad"
