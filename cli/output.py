@@ -46,7 +46,13 @@ def write_file(path: Path, text: str) -> None:
     temporary = None
     try:
         with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", newline="\n", dir=path.parent, prefix=".", delete=False
+            "w",
+            encoding="utf-8",
+            errors="backslashreplace",
+            newline="\n",
+            dir=path.parent,
+            prefix=".",
+            delete=False,
         ) as file:
             temporary = file.name
             file.write(text)
