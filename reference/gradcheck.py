@@ -175,5 +175,11 @@ def _scalar(value: Any, cotangent: Any) -> Any:
 
 def _inner(a: Any, b: Any) -> Any:
     """<a, b> over all leaves; a leaf of a that is None counts as zero."""
-    theirs = flatten(b)
-    return sum((leaf * theirs[path]).sum() for path, leaf in flatten(a).items())
+    ours, theirs = flatten(a), flatten(b)
+    homeless = [path for path in ours if path not in theirs]
+    if homeless:
+        raise ValueError(
+            f"cotangent (or gradients) has {', '.join(homeless)}, the function gave "
+            f"{', '.join(theirs) or 'one array'}; expected the same nesting. Use the same tuples."
+        )
+    return sum((leaf * theirs[path]).sum() for path, leaf in ours.items())
