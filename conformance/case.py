@@ -1,7 +1,7 @@
 """A case: one layer, its numbers and its cotangents; and the result that an implementation gives.
 
-An implementation is a function `run(case) -> Result`, NumPy arrays in, NumPy arrays out, names as in
-`lstm_oracle.reference`. Everything that conformance knows goes through these two types.
+An implementation is a function `run(case) -> Result`, NumPy arrays in, NumPy arrays out, names as
+in `lstm_oracle.reference`. Everything that conformance knows goes through these two types.
 """
 
 from __future__ import annotations

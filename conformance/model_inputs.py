@@ -221,7 +221,7 @@ def _is_sparse(loss: Any) -> bool:
     """Whether the loss takes class numbers, all of which count."""
     name = loss if isinstance(loss, str) else getattr(loss, "name", None)
     name = name or getattr(loss, "__name__", type(loss).__name__)
-    config = getattr(loss, "get_config", dict)()
+    config: dict[str, Any] = getattr(loss, "get_config", dict)()
     return (
         str(name).lower().replace("_", "") == "sparsecategoricalcrossentropy"
         and config.get("ignore_class") is None

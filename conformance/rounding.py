@@ -14,6 +14,7 @@ error analysis and applications".
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,7 @@ class Rounding:
     """Rounds float64 arrays to the grid of a format, up or down at random, without bias."""
 
     def __init__(self, dtype: str, rng: np.random.Generator) -> None:
+        """Draw the random numbers that all roundings share."""
         self.dtype = dtype
         self.rng = rng
         self.dropped = 53 - format_of(dtype).digits  # binary digits
@@ -51,7 +53,7 @@ class Rounding:
         return self._half_range(rounded) if self.dtype == "float16" else rounded
 
     def _cut(self, pool: Array, shape: tuple[int, ...]) -> Array:
-        size = int(np.prod(shape))
+        size = math.prod(shape)
         if size > _POOL // 2:
             return self.rng.choice(pool, size).reshape(shape)
         start = int(self.rng.integers(0, _POOL - size))
@@ -64,7 +66,7 @@ class Rounding:
         return (bits & -(1 << self.dropped)).view(np.float64)
 
     def _perturb(self, a: Array) -> Array:
-        return a + np.clip(a, -1e300, 1e300) * self._cut(self._moves, a.shape)  # inf stays inf
+        return a + a.clip(-1e300, 1e300) * self._cut(self._moves, a.shape)  # inf stays inf
 
     def _half_range(self, a: Array) -> Array:
         """float16 ends at 65504, and its smallest step is 2^-24."""

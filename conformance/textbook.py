@@ -12,7 +12,7 @@ Its lines are patched by `zoo`: a line that a bug changes stands here exactly on
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -31,7 +31,14 @@ from lstm_oracle.reference.spec import (
 Array = np.ndarray
 
 
-# --- activations: value of z; derivative from z and the value a ------------------------------------
+class Mask(NamedTuple):
+    """Which steps are real, and which sequences had a real step in an earlier piece."""
+
+    real: Array  # (B, T)
+    started: Array  # (B,)
+
+
+# --- activations: value of z; derivative from z and the value a -----------------------------------
 
 
 def sigmoid(z: Array) -> Array:
@@ -130,7 +137,7 @@ def inside(z: Array, bound: float | None) -> Any:
     return 1 if bound is None else np.where(abs(z) <= bound, 1.0, 0.0)
 
 
-# --- one step ---------------------------------------------------------------------------------------
+# --- one step -------------------------------------------------------------------------------------
 
 
 def step_forward(
@@ -205,7 +212,7 @@ def step_backward(
     return d_xs, d_rs, d_c_prev
 
 
-# --- one layer over a sequence ----------------------------------------------------------------------
+# --- one layer over a sequence --------------------------------------------------------------------
 
 
 def complete(spec: Spec, params: dict[str, Array]) -> dict[str, Array]:
@@ -241,15 +248,15 @@ def gather(multiplier: dict[str, Any], d: dict[str, Array]) -> Array:
 
 
 def layer_forward(
-    spec: Spec, params: Any, x: Array, state: State, mask: Array, dropout: Dropout
+    spec: Spec, params: Any, x: Array, state: State, mask: Mask, dropout: Dropout
 ) -> tuple[Array, State, Any]:
     """One layer, forwards in time."""
     P = complete(spec, params)
     r, c = state
-    emitted = np.zeros_like(r)
+    emitted = np.where(mask.started[:, None], r, 0)
     ys, steps = [], []
     for t in range(x.shape[1]):
-        real = mask[:, t, None]
+        real = mask.real[:, t, None]
         x_t = np.where(real, x[:, t], 0)
         by_x, by_r = multipliers(spec, dropout.x, t), multipliers(spec, dropout.h, t)
         m = step_forward(spec, P, apply(by_x, x_t), apply(by_r, r), c)
@@ -258,12 +265,12 @@ def layer_forward(
         y_t = {"previous": emitted, "zero": np.where(real, m["r"], 0), "state": r}
         ys.append(y_t[spec.masked_output])
         steps.append((m, real, by_x, by_r))
-    return np.stack(ys, axis=1), State(r, c), (spec, P, steps)
+    return np.stack(ys, axis=1), State(r, c), (spec, P, steps, mask)
 
 
 def layer_backward(tape: Any, d_y: Array, d_state: State) -> tuple[Any, Array, State]:
     """Gradients of the parameters, of x and of the initial state."""
-    spec, P, steps = tape
+    spec, P, steps, mask = tape
     d = {name: np.zeros_like(value) for name, value in P.items()}
     d_r, d_c = d_state
     d_emitted = np.zeros_like(d_r)
@@ -284,11 +291,12 @@ def layer_backward(tape: Any, d_y: Array, d_state: State) -> tuple[Any, Array, S
         d_x[t] = gather(by_x, d_xs)
         d_r = gather(by_r, d_rs) + np.where(real, 0, d_r)
         d_c = d_c_prev + np.where(real, 0, d_c)
+    d_r = d_r + np.where(mask.started[:, None], d_emitted, 0)
     d_params = {name: d[name] for name in spec.param_shapes}
     return d_params, np.stack(d_x, axis=1), State(d_r, d_c)
 
 
-# --- layers put together ----------------------------------------------------------------------------
+# --- layers put together --------------------------------------------------------------------------
 
 
 def flip(a: Array) -> Array:
@@ -308,7 +316,7 @@ def flip_dropout(architecture: Any, dropout: Any) -> Any:
 
 
 def run_forward(
-    architecture: Any, params: Any, x: Array, state: Any, mask: Array, dropout: Any
+    architecture: Any, params: Any, x: Array, state: Any, mask: Mask, dropout: Any
 ) -> tuple[Any, Any, Any]:
     """Output, final state and tape of any architecture."""
     inputs = (architecture, params, x, state, mask, dropout)
@@ -323,12 +331,12 @@ def run_backward(architecture: Any, tape: Any, d_y: Any, d_state: Any) -> tuple[
 
 
 def reverse_forward(
-    architecture: Reverse, params: Any, x: Array, state: Any, mask: Array, dropout: Any
+    architecture: Reverse, params: Any, x: Array, state: Any, mask: Mask, dropout: Any
 ) -> tuple[Any, Any, Any]:
     """A layer that reads from the last step to the first."""
     dropout = flip_dropout(architecture.layer, dropout)
     x = flip(x)
-    mask = flip(mask)
+    mask = Mask(flip(mask.real), mask.started)
     y, state, tape = run_forward(architecture.layer, params, x, state, mask, dropout)
     if architecture.output_order == "original":
         y = flip(y)
@@ -347,7 +355,7 @@ def reverse_backward(
 
 
 def bidirectional_forward(
-    architecture: Bidirectional, params: Any, x: Array, state: Any, mask: Array, dropout: Any
+    architecture: Bidirectional, params: Any, x: Array, state: Any, mask: Mask, dropout: Any
 ) -> tuple[Any, Any, Any]:
     """Both directions, merged."""
     halves = architecture.forward, Reverse(architecture.backward)
@@ -383,7 +391,7 @@ def bidirectional_backward(
 
 
 def stack_forward(
-    architecture: Stack, params: Any, x: Array, state: Any, mask: Array, dropout: Any
+    architecture: Stack, params: Any, x: Array, state: Any, mask: Mask, dropout: Any
 ) -> tuple[Any, Any, Any]:
     """Each layer reads what the one below emits."""
     states, tapes = [], []
@@ -407,16 +415,17 @@ def stack_backward(
 
 
 def chunks_forward(
-    architecture: Chunks, params: Any, x: Array, state: Any, mask: Array, dropout: Any
+    architecture: Chunks, params: Any, x: Array, state: Any, mask: Mask, dropout: Any
 ) -> tuple[Any, Any, Any]:
     """Piece after piece, the state handed on."""
     ys, tapes = [], []
+    started = mask.started
     for start in range(0, x.shape[1], architecture.length):
         piece = slice(start, start + architecture.length)
         cut = cut_dropout(architecture.layer, dropout, piece)
-        y, state, tape = run_forward(
-            architecture.layer, params, x[:, piece], state, mask[:, piece], cut
-        )
+        now = Mask(mask.real[:, piece], started)
+        y, state, tape = run_forward(architecture.layer, params, x[:, piece], state, now, cut)
+        started = started | now.real.any(axis=1)
         ys.append(y)
         tapes.append((tape, y.shape[1]))
     return np.concatenate(ys, axis=1), state, tapes
@@ -482,7 +491,7 @@ BACKWARD = {
 }
 
 
-# --- a case -----------------------------------------------------------------------------------------
+# --- a case ---------------------------------------------------------------------------------------
 
 
 def fill_state(architecture: Any, state: Any, B: int) -> Any:
@@ -521,13 +530,12 @@ def fill_dropout(architecture: Any, dropout: Any) -> Any:
 def run(case: Case) -> Result:
     """The textbook's answer, in the arithmetic of the case's arrays."""
     B, T, _ = case.x.shape
-    mask = np.ones((B, T), bool) if case.mask is None else case.mask
+    real = np.ones((B, T), bool) if case.mask is None else case.mask
+    mask = Mask(real, np.zeros(B, bool))
     state = fill_state(case.architecture, case.state, B)
     dropout = fill_dropout(case.architecture, case.dropout)
     d_state = fill_state(case.architecture, case.d_state, B)
-    y, final, tape = run_forward(
-        case.architecture, case.params, case.x, state, mask, dropout
-    )
+    y, final, tape = run_forward(case.architecture, case.params, case.x, state, mask, dropout)
     d_y = np.zeros_like(y) if case.d_y is None else case.d_y
     d_params, d_x, d_initial = run_backward(case.architecture, tape, d_y, d_state)
     return Result(y, final, d_params, d_x, d_initial)

@@ -3,8 +3,8 @@
 The truth of a case is the oracle in a precision well above the case's own: 80-bit where float64 is
 asked and the machine has it, else float64. The yardstick of a block is the largest error that two
 witnesses make in a few runs with random rounding and random order of summation: the oracle, and
-the textbook, whose plain formulas (1 - tanh^2, weight gradients added up step by step) are what most
-frameworks compute.
+the textbook, whose plain formulas (1 - tanh^2, weight gradients added up step by step) are what
+most frameworks compute.
 
 References
 ----------

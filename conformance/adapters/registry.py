@@ -1,0 +1,103 @@
+"""Which implementations there are, what each needs, and how it is started."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from lstm_oracle.conformance.case import Case, Result
+
+_HERE = "lstm_oracle.conformance.adapters"
+
+
+class Adapter(Protocol):
+    """What conformance asks of an implementation."""
+
+    def unsupported(self, case: Case) -> str:
+        """Why this case cannot be run ("no peepholes"), or "" where it can."""
+
+    def run(self, case: Case) -> Result:
+        """The implementation's answer, its gradients by its own differentiation."""
+
+    def versions(self) -> dict[str, str]:
+        """Versions of what computed, by name of distribution."""
+
+
+@dataclass(frozen=True)
+class Implementation:
+    """One implementation: a row of the registry."""
+
+    name: str
+    factory: str  # "module:callable" that gives an Adapter
+    requires: tuple[str, ...] = ()  # modules that have to be installed
+    environment: Mapping[str, str] = field(default_factory=dict)
+    backend: str = ""  # of Keras
+    ours: bool = False  # held to this project's own promises as well
+
+    def missing(self) -> str:
+        """Why it cannot be started here: the packages that are not installed; or ""."""
+        absent = [name for name in self.requires if importlib.util.find_spec(name) is None]
+        if not absent:
+            return ""
+        return f"{', '.join(absent)} not installed. Try pip install {' '.join(absent)}."
+
+
+def _on_keras(title: str, factory: str, backend: str, *, ours: bool = False) -> Implementation:
+    return Implementation(
+        f"{title} on {backend}",
+        f"{_HERE}.{factory}",
+        ("keras", backend),
+        {"KERAS_BACKEND": backend},
+        backend,
+        ours,
+    )
+
+
+_BACKENDS = ("tensorflow", "jax", "torch")
+
+REGISTRY: dict[str, Implementation] = {
+    row.name: row
+    for row in (
+        Implementation("lstm_oracle.jax_impl", f"{_HERE}.ours_jax:adapter", ("jax",), ours=True),
+        *(
+            _on_keras("lstm_oracle.keras_impl", "ours_keras:adapter", backend, ours=True)
+            for backend in _BACKENDS
+        ),
+        *(_on_keras("keras.layers.LSTM", "keras_lstm:adapter", backend) for backend in _BACKENDS),
+        Implementation("torch.nn.LSTM", f"{_HERE}.torch_lstm:adapter", ("torch",)),
+    )
+}
+
+
+def implementation(name: str) -> Implementation:
+    """The implementation of a name: a row of the registry, or "module:callable" of your own.
+
+    Raises
+    ------
+    ValueError
+        For a name that is neither.
+
+    Examples
+    --------
+    >>> implementation("torch.nn.LSTM").requires
+    ('torch',)
+    """
+    if name in REGISTRY:
+        return REGISTRY[name]
+    module, _, attribute = name.partition(":")
+    if module and attribute:
+        return Implementation(name, name)
+    raise ValueError(
+        f"implementation is {name!r}, expected one of {', '.join(REGISTRY)}. "
+        "Choose a name from the list, or give 'module:callable' for an adapter of your own."
+    )
+
+
+def load(row: Implementation) -> Adapter:
+    """The adapter; this imports the framework."""
+    module, _, attribute = row.factory.partition(":")
+    adapter: Adapter = getattr(importlib.import_module(module), attribute)()
+    return adapter
