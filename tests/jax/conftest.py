@@ -11,10 +11,13 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
 
 from lstm_oracle import reference
 from lstm_oracle.jax_impl import lstm
 from lstm_oracle.reference.spec import (
+    ACTIVATIONS,
     Bidirectional,
     Chunks,
     Directions,
@@ -22,7 +25,6 @@ from lstm_oracle.reference.spec import (
     Reverse,
     Spec,
     Stack,
-    State,
     param_shapes,
 )
 
@@ -61,7 +63,7 @@ class Problem:
         )
 
 
-def random_problem(spec, seed=0, B=2, T=5, mask=None, dropout=None, weight_scale=1.0):
+def random_problem(spec, seed=0, B=2, T=4, mask=None, dropout=None, weight_scale=1.0):
     """Distinct random numbers everywhere, initial state and cotangents included.
 
     `mask` and `dropout` are names of patterns; see `masks_of` and `dropout_of`.
@@ -228,6 +230,50 @@ def relative_error(got, expected):
     return difference / norm if norm > 0 else np.inf * difference if difference else 0.0
 
 
+@st.composite
+def specs(draw, input_size=3):
+    """Any layer. Sizes are fixed: they cost a compilation each, and other tests vary them."""
+    coupled = draw(st.booleans())
+    activation = st.sampled_from(ACTIVATIONS)
+    return Spec(
+        input_size=input_size,
+        hidden_size=4,
+        coupled=coupled,
+        projection_size=draw(st.sampled_from([None, 4])),
+        use_bias=draw(st.booleans()),
+        peepholes="".join(draw(st.sets(st.sampled_from("fo" if coupled else "ifo")))),
+        i_activation="sigmoid" if coupled else draw(activation),
+        f_activation=draw(activation),
+        g_activation=draw(activation),
+        o_activation=draw(activation),
+        c_activation=draw(activation),
+        cell_clip=draw(st.sampled_from([None, 0.5])),
+        activation_clip=draw(st.sampled_from([None, 1.0])),
+        masked_output=draw(st.sampled_from(["previous", "zero", "state"])),
+    )
+
+
+@pytest.fixture(scope="session")
+def architectures():
+    """Any architecture of at most two layers."""
+    one = specs()
+    return st.one_of(
+        one,
+        st.builds(Reverse, one, st.sampled_from(["original", "processing"])),
+        st.builds(Bidirectional, one, one, st.sampled_from(["concat", "sum", "mul", "ave", None])),
+        st.builds(lambda *layers: Stack(layers), one, specs(input_size=4)),
+        st.builds(Chunks, one, st.just(2), st.booleans()),
+    )
+
+
+# A sixth of the profile's examples: each runs operation by operation, a third of a second.
+few_examples = settings(
+    max_examples=max(15, settings.default.max_examples // 6),
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+
+
 @pytest.fixture(scope="session")
 def room():
     """The helpers of this file: tests cannot import from a conftest."""
@@ -239,5 +285,6 @@ def room():
         errors=errors,
         relative_error=relative_error,
         dropout_of=dropout_of,
+        few_examples=few_examples,
         MASKS=MASKS,
     )

@@ -1,6 +1,8 @@
 """Every variant, mask, direction and combination gives the oracle's numbers, in float64."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lstm_oracle.reference.spec import (
     ACTIVATIONS,
@@ -28,16 +30,14 @@ VARIANTS = {
     "plain": PLAIN,
     "without bias": layer(use_bias=False),
     "peepholes": layer(peepholes="ifo"),
-    "one peephole": layer(peepholes="i"),
+    "one peephole": layer(peepholes="i", projection_size=4),
     "coupled": layer(coupled=True),
     "coupled with peepholes": layer(coupled=True, peepholes="fo"),
     "coupled, hard": layer(coupled=True, f_activation="hard_sigmoid_sixth"),
     "projection": layer(projection_size=2),
-    "wider projection": layer(projection_size=5),
     "cell clip": layer(cell_clip=0.5),
     "activation clip": layer(activation_clip=0.8),
     "everything": EVERYTHING,
-    "sizes of one": layer(1, 1),
 }
 
 MASKED = {
@@ -51,18 +51,18 @@ MASKED = {
     ("full", "zero"): layer(masked_output="zero"),
 }
 
-UPPER = layer(4, 3, peepholes="o")
+UPPER = layer(4, 4, peepholes="o")
 COMBINED = {
     "reversed": (Reverse(PLAIN), "holes"),
     "reversed, in order of processing": (Reverse(PLAIN, "processing"), "right"),
-    "bidirectional, concat": (Bidirectional(PLAIN, layer(3, 2, coupled=True)), "right"),
+    "bidirectional, concat": (Bidirectional(PLAIN, layer(coupled=True)), "right"),
     "bidirectional, sum": (Bidirectional(PLAIN, PLAIN, "sum"), "holes"),
     "bidirectional, mul": (Bidirectional(PLAIN, PLAIN, "mul"), None),
     "bidirectional, ave": (Bidirectional(PLAIN, PLAIN, "ave"), "left"),
-    "bidirectional, both": (Bidirectional(PLAIN, layer(3, 2), None), "right"),
+    "bidirectional, both": (Bidirectional(PLAIN, layer(coupled=True), None), "right"),
     "stacked": (Stack((PLAIN, UPPER)), "holes"),
     "stacked bidirectional": (
-        Stack((Bidirectional(layer(3, 2), layer(3, 2)), Bidirectional(UPPER, UPPER, "sum"))),
+        Stack((Bidirectional(PLAIN, PLAIN, "ave"), Bidirectional(UPPER, UPPER, "sum"))),
         "right",
     ),
     "chunks": (Chunks(PLAIN, 2), None),
@@ -87,7 +87,9 @@ def test_a_variant_agrees(room, spec):
 @pytest.mark.parametrize("shift", range(len(ACTIVATIONS)))
 def test_every_activation_agrees_in_every_place(room, shift):
     names = [ACTIVATIONS[(shift + 3 * place) % len(ACTIVATIONS)] for place in range(5)]
-    spec = layer(**{f"{place}_activation": name for place, name in zip("ifgoc", names, strict=True)})
+    spec = layer(
+        **{f"{place}_activation": name for place, name in zip("ifgoc", names, strict=True)}
+    )
     check(room, room.random_problem(spec, seed=2))
 
 
@@ -114,13 +116,27 @@ def test_dropout_agrees_in_chunks_of_a_stack(room):
     check(room, room.random_problem(spec, seed=6, dropout="step"))
 
 
+def test_any_architecture_agrees(room, architectures):
+    @room.few_examples
+    @given(
+        spec=architectures,
+        mask=st.sampled_from([None, *room.MASKS]),
+        dropout=st.sampled_from([None, "sequence", "step", "gate"]),
+        seed=st.integers(0, 2**32 - 1),
+    )
+    def check_one(spec, mask, dropout, seed):
+        check(room, room.random_problem(spec, seed, T=3, mask=mask, dropout=dropout))
+
+    check_one()
+
+
 COMPILED = {
     "plain": (PLAIN, None, None),
     "everything": (EVERYTHING, "holes", "step and gate"),
     "coupled": (layer(coupled=True, peepholes="fo"), "right", "sequence"),
     "masked": (layer(peepholes="fo"), "holes", None),
     "stacked bidirectional": (
-        Stack((Bidirectional(layer(3, 2), layer(3, 2)), Reverse(UPPER))),
+        Stack((Bidirectional(layer(3, 2), layer(3, 3)), Reverse(layer(5, 4)))),
         "right",
         "step",
     ),
@@ -137,15 +153,14 @@ def test_the_compiled_function_agrees(room, case):
 
 def test_saturated_gates_agree(room):
     """Weights four times as large: 1 - sigma and 1 - tanh^2 would lose the digits."""
-    problem = room.random_problem(layer(peepholes="ifo"), seed=7, T=60, weight_scale=4.0)
+    problem = room.random_problem(layer(peepholes="ifo"), seed=7, B=3, T=60, weight_scale=4.0)
     check(room, problem, room.compiled_answer)
 
 
-@pytest.mark.parametrize(("B", "T"), [(1, 1), (1, 2), (3, 60)])
-def test_every_size_of_batch_and_time_agrees(room, B, T):
-    check(room, room.random_problem(PLAIN, seed=8, B=B, T=T), room.compiled_answer)
+def test_sizes_of_one_agree(room):
+    check(room, room.random_problem(layer(1, 1), seed=8, B=1, T=1), room.compiled_answer)
 
 
 def test_unrolling_changes_nothing(room):
-    problem = room.random_problem(EVERYTHING, seed=9, T=7, mask="holes")
-    check(room, problem, room.compiled_answer, unroll=3)
+    problem = room.random_problem(PLAIN, seed=9, T=3)
+    check(room, problem, room.compiled_answer, unroll=2)
