@@ -155,7 +155,7 @@ def render_rich(
             wrapped = _wrap(element, console.width)
             console.print(Text(wrapped, style=_RICH_STYLES[element.style]), soft_wrap=True)
         console.print()
-    text = console.file.getvalue()  # type: ignore[attr-defined]
+    text = console.file.getvalue()
     return "\n".join(line.rstrip() for line in text.rstrip().splitlines()) + "\n"
 
 

@@ -1,0 +1,315 @@
+"""`lstm-oracle verify`: implementations, or a user's own model, held against the oracle."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lstm_oracle.cli.arguments import whole_number
+from lstm_oracle.cli.errors import (
+    EXIT_AGREE,
+    EXIT_COULD_NOT_RUN,
+    EXIT_DISAGREE,
+    CommandError,
+)
+
+if TYPE_CHECKING:
+    from lstm_oracle.cli.document import Document
+    from lstm_oracle.conformance.report import ImplementationReport, ModelReport
+
+DESCRIPTION = """\
+Without MODEL: every installed implementation computes every case of a matrix:
+outputs, final states, and the gradient of every weight, of the input and of
+the initial state. Each is held against the NumPy oracle.
+
+With MODEL: every LSTM layer of your own Keras model is held against the
+oracle, on the input that really reaches it and with the gradient that really
+reaches its output from the model's own loss.
+"""
+EPILOG = """\
+data:
+  An .npz file with x (or x_0, x_1, ..., or arrays named as the model's inputs)
+  and, optionally, y and sample_weight, numbered likewise:
+  np.savez('data.npz', x=x, y=y)
+  Without y, or for a model that is not compiled, gradients start from random
+  numbers at the outputs.
+
+examples:
+  lstm-oracle verify --list
+  lstm-oracle verify --implementation lstm_oracle.jax_impl
+  lstm-oracle verify model.keras --data data.npz --samples 32
+  lstm-oracle verify model.keras --data data.npz --format json --output r.json
+
+exit status: 0 all agree, 1 something disagrees, 2 could not run.
+"""
+
+_FORMATS = ("table", "json", "junit")
+_ONLY_WITH_MODEL = ("data", "samples", "seed")
+_ONLY_WITHOUT_MODEL = ("implementation", "quick", "list")
+_SAMPLES = 64
+_FILE_WIDTH = 100
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The verb's options."""
+    parser.add_argument("model", nargs="?", metavar="MODEL", help="a .keras file")
+    parser.add_argument("--data", metavar="FILE", help="an .npz file with x and, optionally, y")
+    parser.add_argument(
+        "--samples",
+        type=whole_number(1, 1_000_000),
+        metavar="N",
+        help=f"check the first N rows of the data (default {_SAMPLES})",
+    )
+    parser.add_argument(
+        "--seed",
+        type=whole_number(0, 2**32 - 1),
+        metavar="N",
+        help="of everything drawn at random (default 0)",
+    )
+    parser.add_argument(
+        "--backend",
+        metavar="NAME",
+        help="tensorflow, jax or torch: what Keras runs MODEL on; without MODEL, verify only the "
+        "implementations on it",
+    )
+    parser.add_argument(
+        "--implementation",
+        action="append",
+        metavar="NAME",
+        help="verify only this one (see --list); may be given several times",
+    )
+    parser.add_argument("--quick", action="store_true", help="fewer cases: about ten seconds")
+    parser.add_argument("--list", action="store_true", help="list the implementations and exit")
+    parser.add_argument(
+        "--format", choices=_FORMATS, default="table", help="of the report (default table)"
+    )
+    parser.add_argument("--output", metavar="FILE", help="write the report there, not to stdout")
+    parser.add_argument(
+        "--progress",
+        action=argparse.BooleanOptionalAction,
+        help="show progress on stderr (default: where stderr is a terminal)",
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Verify, write the report, and give the exit status."""
+    _check_combination(arguments)
+    output = _output(arguments)
+    if arguments.list:
+        text, status = _drawn(_list(), arguments), EXIT_AGREE
+    elif arguments.model is None:
+        text, status = _verify_implementations(arguments)
+    else:
+        text, status = _verify_model(arguments)
+    _deliver(text, output)
+    return status
+
+
+def _check_combination(arguments: argparse.Namespace) -> None:
+    forbidden = _ONLY_WITH_MODEL if arguments.model is None else _ONLY_WITHOUT_MODEL
+    for name in forbidden:
+        if getattr(arguments, name) not in (None, False):
+            got, fix = (
+                ("no MODEL", "Name a .keras file")
+                if arguments.model is None
+                else (f"MODEL {arguments.model!r}", f"Leave out MODEL, or --{name}")
+            )
+            expected = "a MODEL beside it" if arguments.model is None else "no MODEL beside it"
+            raise CommandError(f"--{name}: got {got}, expected {expected}. {fix}.")
+    if arguments.list and arguments.format != "table":
+        raise CommandError(
+            f"--list: got --format {arguments.format}, expected a table. Leave out --format."
+        )
+    if arguments.backend and arguments.implementation:
+        raise CommandError(
+            f"--backend: got --implementation {arguments.implementation[0]!r} as well, expected "
+            "one of the two. An implementation's name holds its backend."
+        )
+    if arguments.model is not None and arguments.data is None:
+        raise CommandError(
+            f"got MODEL {arguments.model!r} without data, expected --data FILE. "
+            "Save some of what you train on: np.savez('data.npz', x=x, y=y)."
+        )
+
+
+# --- implementations ------------------------------------------------------------------------------
+
+
+def _chosen(arguments: argparse.Namespace) -> list[str] | None:
+    """Names of the implementations asked for; None: all of them."""
+    from lstm_oracle.cli.backend import BACKENDS
+    from lstm_oracle.conformance.adapters import REGISTRY, implementation
+
+    if arguments.backend is not None:
+        if arguments.backend not in BACKENDS:
+            raise CommandError(
+                f"--backend: got {arguments.backend!r}, expected one of {', '.join(BACKENDS)}. "
+                "Without MODEL it chooses the implementations on that backend of Keras."
+            )
+        return [row.name for row in REGISTRY.values() if row.backend == arguments.backend]
+    for name in arguments.implementation or ():
+        try:
+            implementation(name)
+        except ValueError as error:
+            raise CommandError(f"--implementation: {error}") from error
+    return arguments.implementation
+
+
+def _list() -> Document:
+    """Every implementation, and whether it can be run here."""
+    from lstm_oracle.cli.document import Column, Paragraph, Table
+    from lstm_oracle.conformance.adapters import REGISTRY
+
+    rows = [(row.name, row.missing() or "installed") for row in REGISTRY.values()]
+    styles = ["" if state == "installed" else "dim" for _, state in rows]
+    return [
+        Table((Column("implementation"), Column("state")), rows, styles),
+        Paragraph("An adapter of your own is named as 'module:callable'.", "dim"),
+    ]
+
+
+def _verify_implementations(arguments: argparse.Namespace) -> tuple[str, int]:
+    from lstm_oracle.cli.output import quiet
+    from lstm_oracle.cli.progress import Progress
+
+    names = _chosen(arguments)
+    from lstm_oracle.conformance.runner import verify_implementations
+
+    with quiet(show=_debug(arguments)) as stderr:
+        progress = Progress(stderr, arguments.progress)
+        reports = verify_implementations(
+            names, level="quick" if arguments.quick else "full", progress=progress
+        )
+        progress.finish()
+    status = _implementations_status(reports, asked_for=bool(arguments.implementation))
+    return _implementations_text(arguments, reports, status), status
+
+
+def _implementations_status(reports: list[ImplementationReport], *, asked_for: bool) -> int:
+    """What is not installed is no failure, unless it was asked for by name."""
+    ran = [report for report in reports if not report.unavailable]
+    if not ran or (asked_for and len(ran) < len(reports)):
+        return EXIT_COULD_NOT_RUN
+    return EXIT_AGREE if all(report.agrees for report in ran) else EXIT_DISAGREE
+
+
+def _implementations_text(
+    arguments: argparse.Namespace, reports: list[ImplementationReport], status: int
+) -> str:
+    if arguments.format == "json":
+        from lstm_oracle.cli.report_json import implementations_json
+
+        return implementations_json(reports, status)
+    if arguments.format == "junit":
+        from lstm_oracle.cli.report_junit import implementations_junit
+
+        return implementations_junit(reports)
+    from lstm_oracle.cli.report_table import implementations_document
+
+    return _drawn(implementations_document(reports), arguments)
+
+
+# --- a user's model -------------------------------------------------------------------------------
+
+
+def _verify_model(arguments: argparse.Namespace) -> tuple[str, int]:
+    from lstm_oracle.cli.backend import choose_backend, use_backend
+    from lstm_oracle.cli.data_file import check_data_file, read_data
+    from lstm_oracle.cli.model_file import check_model_file, load_model
+    from lstm_oracle.cli.output import quiet
+
+    # What can be refused without importing a framework is refused at once.
+    path, data_path = Path(arguments.model), Path(arguments.data)
+    check_model_file(path)
+    check_data_file(data_path)
+    backend, note = choose_backend(arguments.backend, os.environ)
+    use_backend(backend)
+    with quiet(show=_debug(arguments)):
+        from lstm_oracle.conformance.model import check_inputs, input_names, verify_model
+
+        model = load_model(path)
+        samples = arguments.samples or _SAMPLES
+        data = read_data(data_path, samples, input_names(model))
+        try:
+            check_inputs(model, data.x, data.y, data.sample_weight, samples)
+        except (TypeError, ValueError) as error:
+            raise CommandError(f"{data_path}: {error}") from error
+        report = verify_model(
+            model, data.x, data.y, data.sample_weight, samples=samples, seed=arguments.seed or 0
+        )
+    notes = tuple(f"{name!r} in {data_path} is not used." for name in data.ignored)
+    report = _with_notes(report, notes + ((note,) if note else ()))
+    status = _model_status(report)
+    return _model_text(arguments, report, status), status
+
+
+def _with_notes(report: ModelReport, notes: tuple[str, ...]) -> ModelReport:
+    import dataclasses
+
+    return dataclasses.replace(report, notes=report.notes + notes)
+
+
+def _model_status(report: ModelReport) -> int:
+    if not report.checked and not report.count("error"):
+        return EXIT_COULD_NOT_RUN
+    return EXIT_AGREE if report.agrees else EXIT_DISAGREE
+
+
+def _model_text(arguments: argparse.Namespace, report: ModelReport, status: int) -> str:
+    if arguments.format == "json":
+        from lstm_oracle.cli.report_json import model_json
+
+        return model_json(report, status)
+    if arguments.format == "junit":
+        from lstm_oracle.cli.report_junit import model_junit
+
+        return model_junit(report)
+    from lstm_oracle.cli.report_table import model_document
+
+    return _drawn(model_document(report), arguments)
+
+
+# --- the report -----------------------------------------------------------------------------------
+
+
+def _drawn(document: Document, arguments: argparse.Namespace) -> str:
+    import shutil
+
+    from lstm_oracle.cli.document import render
+
+    if arguments.output:
+        return render(document, width=_FILE_WIDTH)
+    encoding = (getattr(sys.stdout, "encoding", None) or "ascii").lower()
+    return render(
+        document,
+        width=shutil.get_terminal_size((_FILE_WIDTH, 24)).columns,
+        colour=sys.stdout.isatty() and "NO_COLOR" not in os.environ,
+        ascii_only=not encoding.startswith("utf"),
+    )
+
+
+def _output(arguments: argparse.Namespace) -> Path | None:
+    """The file to write to, refused before the work where it cannot be written."""
+    if arguments.output is None:
+        return None
+    from lstm_oracle.cli.output import check_writable
+
+    path = Path(arguments.output)
+    check_writable(path)
+    return path
+
+
+def _deliver(text: str, output: Path | None) -> None:
+    from lstm_oracle.cli.output import write_file, write_stdout
+
+    if output is None:
+        write_stdout(text)
+    else:
+        write_file(output, text)
+
+
+def _debug(arguments: argparse.Namespace) -> bool:
+    return bool(getattr(arguments, "debug", False))
