@@ -1,4 +1,4 @@
-"""Precision is that of the arrays: float32 stays float32, longdouble longdouble, complex complex."""
+"""Precision is that of the arrays: float32, longdouble and complex stay what they are."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The order of the hidden units has no meaning: permuting them permutes all that belongs to them."""
+"""The order of hidden units has no meaning: permuting them permutes all that belongs to them."""
 
 from __future__ import annotations
 

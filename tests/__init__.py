@@ -1,1 +1,0 @@
-"""The claims of this project, a file each; beside them what several files share."""
