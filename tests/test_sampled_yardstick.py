@@ -1,0 +1,82 @@
+"""The yardstick of a large case, from a few of its sequences, is that of all of them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from lstm_oracle.conformance.case import Case
+from lstm_oracle.conformance.rounding import to_format
+from lstm_oracle.conformance.sampled_yardstick import sampled_yardstick
+from lstm_oracle.conformance.yardstick import yardstick
+from lstm_oracle.reference.spec import Spec, state_shapes
+from lstm_oracle.reference.tree import map_leaves
+
+
+def make_case(dtype, B=24, T=12, cotangents=1.0):
+    spec = Spec(input_size=5, hidden_size=6)
+    rng = np.random.default_rng(7)
+
+    def draw(*shape):
+        return to_format(rng.normal(size=shape), dtype)
+
+    return Case(
+        "captured",
+        spec,
+        {name: draw(*shape) / 2 for name, shape in spec.param_shapes.items()},
+        draw(B, T, 5),
+        type(state_shapes(spec, B))(draw(B, 6), draw(B, 6)),
+        rng.random((B, T)) < 0.8,
+        None,
+        to_format(draw(B, T, 6) * np.reshape(cotangents, (-1, 1, 1)), dtype),
+        type(state_shapes(spec, B))(np.zeros((B, 6)), np.zeros((B, 6))),
+        dtype,
+    )
+
+
+def products(case, sequences):
+    weights = sum(leaf.size for leaf in case.params.values())
+    return 3.0 * weights * case.x.shape[1] * sequences * 1.01
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_few_sequences_tell_the_error_of_all(dtype):
+    case = make_case(dtype)
+    whole = yardstick(case)
+    part, sequences = sampled_yardstick(case, products=products(case, 4))
+    assert sequences == 4
+    assert part.keys() == whole.keys()
+    for name, deviation in part.items():
+        # d_state of the end is zero, and so is its error.
+        for got, measured in zip(deviation, whole[name], strict=True):
+            assert measured / 3 <= got <= 4 * measured, name
+
+
+def test_the_sequences_that_matter_are_taken():
+    """All but three sequences hardly reach the loss: those three make the gradient's error."""
+    size = np.full(24, 1e-6)
+    size[[3, 11, 20]] = 1.0
+    case = make_case("float32", cotangents=size)
+    whole, part = yardstick(case), sampled_yardstick(case, products=products(case, 3)).yardstick
+    assert whole["d_U_f"].norm / 2 <= part["d_U_f"].norm <= 6 * whole["d_U_f"].norm
+
+
+def test_gradients_that_cancel_have_a_larger_yardstick():
+    case = make_case("float32", B=2)
+    pairs = {
+        name: map_leaves(lambda a: np.concatenate([a[:1], a[:1]]), getattr(case, name))
+        for name in ("x", "state", "mask", "d_state")
+    }
+    d_y = np.concatenate([case.d_y[:1], -case.d_y[:1] * (1 + 2.0**-10)])
+    cancelling = type(case)(**{**vars(case), **pairs, "d_y": to_format(d_y, "float32")})
+    few = sampled_yardstick(cancelling, products=products(case, 1)).yardstick
+    plain = sampled_yardstick(case, products=products(case, 1)).yardstick
+    assert few["d_U_f"].norm > 100 * plain["d_U_f"].norm
+    assert few["y"].norm < 10 * plain["y"].norm
+
+
+def test_a_small_case_is_measured_as_a_whole():
+    case = make_case("float32", B=3)
+    measured, sequences = sampled_yardstick(case)
+    assert sequences == 3
+    assert measured == yardstick(case)
