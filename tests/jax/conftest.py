@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
@@ -49,18 +50,15 @@ class Problem:
     d_y: Any
     d_state: Any
 
-    def cast(self, dtype):
-        """The same problem with the arrays of another dtype."""
-
-        def to(a):
-            return a if a.dtype == bool else a.astype(dtype)
-
+    def map(self, function):
+        """The same problem with its numbers, not its mask, changed."""
         names = ("params", "x", "state", "dropout", "d_y", "d_state")
-        return Problem(
-            self.spec,
-            mask=self.mask,
-            **{name: jax.tree.map(to, getattr(self, name)) for name in names},
-        )
+        numbers = {name: jax.tree.map(function, getattr(self, name)) for name in names}
+        return Problem(self.spec, mask=self.mask, **numbers)
+
+    def cast(self, dtype):
+        """The same problem in another dtype."""
+        return self.map(lambda a: a.astype(dtype))
 
 
 def random_problem(spec, seed=0, B=2, T=4, mask=None, dropout=None, weight_scale=1.0):
@@ -164,6 +162,8 @@ def _outputs_and_gradients(params, x, state, mask, dropout, cotangents, *, spec,
         return tuple(lstm(params, x, state, mask, spec=spec, dropout=dropout, **dict(options)))
 
     output, pull_back = jax.vjp(run, params, x, state)
+    # The cell of a 16-bit layer has 32 bits, and so has its cotangent.
+    cotangents = jax.tree.map(lambda d, out: jnp.asarray(d, out.dtype), cotangents, output)
     return output, pull_back(cotangents)
 
 

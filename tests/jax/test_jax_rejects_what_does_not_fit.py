@@ -23,7 +23,10 @@ X = np.ones((2, 5, 3))
 
 
 def params_of(spec):
-    return jax.tree.map(np.ones, param_shapes(spec), is_leaf=lambda v: type(v[0]) is int)
+    def is_shape(v):
+        return type(v) is tuple and type(v[0]) is int
+
+    return jax.tree.map(np.ones, param_shapes(spec), is_leaf=is_shape)
 
 
 def without(name):
