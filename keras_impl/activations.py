@@ -13,10 +13,18 @@ from lstm_oracle.keras_impl.backends import BACKEND
 Function = Callable[[Any], Any]
 
 
+def _hard_sigmoid(z: Any, reciprocal_slope: int) -> Any:
+    return ops.relu(1 - ops.relu(0.5 - z / reciprocal_slope))
+
+
 @keras.saving.register_keras_serializable(package="lstm_oracle")
 def hard_sigmoid_fifth(z: Any) -> Any:
     """max(0, min(1, z/5 + 1/2)): the hard sigmoid of Keras 2 and ONNX."""
-    return ops.relu(1 - ops.relu(0.5 - z / 5))
+    return _hard_sigmoid(z, 5)
+
+
+def _hard_sigmoid_sixth(z: Any) -> Any:
+    return _hard_sigmoid(z, 6)
 
 
 def _leaky_relu(z: Any) -> Any:
@@ -32,10 +40,12 @@ def clip(z: Any, bound: float) -> Any:
 
 
 # Keras' public functions that are not exact in float64 on some backend (measured with 3.15.1:
-# tanh 9e-8 on JAX, leaky_relu 7e-9 on TensorFlow), and what is computed in their place.
+# tanh 9e-8 on JAX, leaky_relu 7e-9 on TensorFlow, the derivative of hard_sigmoid 3e-8 on PyTorch),
+# and what is computed in their place.
 _EXACT: dict[Function, Function] = {
     keras.activations.tanh: BACKEND.tanh,
     keras.activations.leaky_relu: _leaky_relu,
+    keras.activations.hard_sigmoid: _hard_sigmoid_sixth,
 }
 
 _BY_SPEC_NAME: dict[str, Function] = {

@@ -65,7 +65,7 @@ def _product_of_all_gates(a: Any, matrix: Any, multipliers: Any, gate_count: int
 
 
 def _product_per_gate(a: Any, matrix: Any, multipliers: Any, gate_count: int) -> Any:
-    """Side by side, a @ block for every gate's block, each under a dropout multiplier of its own."""
+    """Side by side, a @ block for every gate, each under a dropout multiplier of its own."""
     blocks = ops.split(matrix, gate_count, axis=-1)
     dropped = [a] * gate_count if multipliers is None else [a * m for m in multipliers]
     products = [_times(a_k, block) for a_k, block in zip(dropped, blocks, strict=True)]
@@ -158,6 +158,7 @@ class LSTMCell(keras.layers.LSTMCell):
         projection_constraint: Any = None,
         **kwargs: Any,
     ) -> None:
+        """Keep the arguments; the variables come with `build`."""
         owner = f"{type(self).__name__} {kwargs.get('name') or ''!r}"
         # What can be checked before the input is known is checked by the description itself.
         described = Spec(
@@ -339,7 +340,7 @@ class LSTMCell(keras.layers.LSTMCell):
                 f"{owner}: has no input size yet, expected a built cell. Call it on data, or "
                 "build it, first."
             )
-        activations = {
+        activations: dict[str, Any] = {
             f"{k}_activation": spec_name(self._activation_of(k), owner) for k in (*self.gates, "c")
         }
         return Spec(
@@ -364,16 +365,16 @@ class LSTMCell(keras.layers.LSTMCell):
 
     def gate_params(self) -> dict[str, np.ndarray]:
         """Return the parameters by gate: {"W_i": (I, H), ...}, named as in `spec.param_shapes`."""
-        arrays = {variable.name: ops.convert_to_numpy(variable) for variable in self._parameters()}
+        arrays = {variable.name: ops.convert_to_numpy(variable) for variable in self._stored()}
         return from_layout("keras", self.spec, arrays)
 
     def set_gate_params(self, params: dict[str, np.ndarray]) -> None:
         """Set the parameters from a dict like that of `gate_params`."""
         arrays = to_layout("keras", self.spec, params)
-        for variable in self._parameters():
+        for variable in self._stored():
             variable.assign(arrays[variable.name])
 
-    def _parameters(self) -> list[Any]:
+    def _stored(self) -> list[Any]:
         variables = (
             self.kernel,
             self.recurrent_kernel,

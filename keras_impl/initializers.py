@@ -41,6 +41,7 @@ class PerGate(keras.initializers.Initializer):
     """
 
     def __init__(self, initializer: Any = "glorot_uniform", gates: int = 4) -> None:
+        """Keep what to draw each block with."""
         self.initializer = keras.initializers.get(initializer)
         self.gates = gates
 

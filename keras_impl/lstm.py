@@ -105,6 +105,7 @@ class LSTM(keras.layers.RNN):
         trainable: bool = True,
         **kwargs: Any,
     ) -> None:
+        """Keep the arguments; the variables come with `build`."""
         cell_arguments = {key: kwargs.pop(key) for key in _CELL_ARGUMENTS & kwargs.keys()}
         cell = LSTMCell(
             units,
@@ -164,9 +165,9 @@ class LSTM(keras.layers.RNN):
 
     @zero_output_for_mask.setter
     def zero_output_for_mask(self, value: bool) -> None:
-        chosen = getattr(self, "masked_output", "previous")
-        kept = "previous" if chosen == "zero" else chosen
-        self.masked_output = "zero" if value else kept
+        # Keras' constructor sets this before ours has set `masked_output`.
+        chosen: MaskedOutput = getattr(self, "masked_output", "previous")
+        self.masked_output = "zero" if value else "previous" if chosen == "zero" else chosen
 
     # --- the sequence -----------------------------------------------------------------------------
 
