@@ -8,6 +8,7 @@ mostly air. `safe_mode` is never switched off.
 from __future__ import annotations
 
 import json
+import re
 import zipfile
 import zlib
 from pathlib import Path
@@ -21,6 +22,9 @@ _MAX_BYTES = 32 << 30
 _MAX_RATIO = 200  # weights hardly shrink, and deflate cannot shrink anything more than 1032 times
 _RATIO_MATTERS_FROM = 64 << 20
 _HOW_TO_SAVE = "Save the model with model.save('model.keras')"
+_CHECK_LIVE = (
+    "Check the live model instead: lstm_oracle.conformance.model.verify_model(model, x, y)"
+)
 
 
 def check_model_file(path: Path) -> None:
@@ -56,9 +60,14 @@ def load_model(path: Path) -> Any:
 
     _check_version(keras.__version__)
     try:
-        return keras.saving.load_model(str(path), compile=True, safe_mode=True)
+        model = keras.saving.load_model(str(path), compile=True, safe_mode=True)
     except Exception as error:  # whatever Keras raises, the user needs one line
         raise CommandError(_explain(path, error)) from error
+    if not isinstance(model, keras.Model):
+        raise CommandError(
+            f"{path}: got a {type(model).__name__}, expected a keras.Model. {_HOW_TO_SAVE}."
+        )
+    return model
 
 
 def _check_kind(path: Path) -> None:
@@ -140,23 +149,29 @@ def _check_version(version: str) -> None:
 
 
 def _explain(path: Path, error: Exception) -> str:
-    text = " ".join(str(error).split())
-    if "Lambda" in text or "lambda" in text:
+    """Keras tells the cause last, after pages of configuration."""
+    first = _first_cause(error)
+    text = " ".join(str(first).split())
+    if "lambda" in text.lower():
         return (
             f"{path}: got a model with a Lambda layer, expected one without: it holds Python code, "
-            "which is not run from a file. Check the live model instead: "
-            "lstm_oracle.conformance.model.verify_model(model, x, y)."
+            f"which is not run from a file. {_CHECK_LIVE}."
         )
-    if "Could not locate" in text or "register_keras_serializable" in text:
+    missing = re.search(r"Could not locate (?:class|function) '([^']{1,80})", text)
+    if missing:
         return (
-            f"{path}: got a class of your own ({text[:160]}), expected Keras' own or this "
-            "project's. Check the live model instead: "
-            "lstm_oracle.conformance.model.verify_model(model, x, y)."
+            f"{path}: got a model of {missing[1]!r}, which is neither Keras' nor of this project, "
+            f"expected one of layers that Keras knows. {_CHECK_LIVE}."
         )
     return (
-        f"{path}: got a file that Keras cannot load ({type(error).__name__}: {text[:240]}), "
+        f"{path}: got a file that Keras cannot load ({type(first).__name__}: {text[:240]}), "
         f"expected a whole .keras model. {_HOW_TO_SAVE}."
     )
+
+
+def _first_cause(error: BaseException) -> BaseException:
+    cause = error.__cause__ or error.__context__
+    return error if cause is None else _first_cause(cause)
 
 
 def _names(members: dict[str, Any]) -> str:

@@ -228,7 +228,8 @@ def _verify_model(arguments: argparse.Namespace) -> tuple[str, int]:
     backend, note = choose_backend(arguments.backend, os.environ)
     use_backend(backend)
     with quiet(show=_debug(arguments)):
-        from lstm_oracle.conformance.model import check_inputs, input_names, verify_model
+        from lstm_oracle.conformance.model import input_names, verify_model
+        from lstm_oracle.conformance.model_inputs import check_inputs
 
         model = load_model(path)
         samples = arguments.samples or _SAMPLES

@@ -54,7 +54,7 @@ def check_inputs(model: Any, x: Any, y: Any, sample_weight: Any, samples: int) -
     for name, array in [*_named("x", x), *_named("y", y), *_named("sample_weight", sample_weight)]:
         _check_finite(name, array)
     for (name, array), tensor in zip(_named("x", x), inputs or [], strict=False):
-        _check_whole(name, array, tensor)
+        _check_tokens(name, array, model, tensor)
     _check_targets(model, y)
     return Inputs(x, y, sample_weight, min(samples, len(named[0][1])))
 
@@ -161,7 +161,12 @@ def _check_shape(name: str, array: Array, tensor: Any) -> None:
 
 
 def _shape(shape: tuple[int | None, ...]) -> str:
-    return str(tuple("any" if n is None else n for n in shape)).replace("'any'", "any")
+    return f"({', '.join('any' if n is None else str(n) for n in shape)})"
+
+
+def _rows(shape: tuple[int | None, ...]) -> str:
+    """A shape behind the rows, as messages have it."""
+    return f"(rows, {_shape(shape)[1:-1]})" if shape else "(rows,)"
 
 
 def _check_finite(name: str, array: Array) -> None:
@@ -179,13 +184,28 @@ def _check_finite(name: str, array: Array) -> None:
     )
 
 
-def _check_whole(name: str, array: Array, tensor: Any) -> None:
-    """An input of whole numbers, as token ids are."""
-    wants_whole = "int" in str(getattr(tensor, "dtype", ""))
+def _check_tokens(name: str, array: Array, model: Any, tensor: Any) -> None:
+    """Whole numbers, and inside the table, where an Embedding reads the input.
+
+    Keras casts fractions silently; a token outside the table reads NaN on one backend and
+    something else on another.
+    """
+    tables = [
+        int(layer.input_dim)
+        for layer in model.layers
+        if type(layer).__name__ == "Embedding" and getattr(layer, "input", None) is tensor
+    ]
+    wants_whole = "int" in str(getattr(tensor, "dtype", "")) or tables
     if wants_whole and array.dtype.kind == "f" and (array != np.round(array)).any():
         raise TypeError(
-            f"{name} has dtype {array.dtype} with fractions, expected whole numbers for the "
-            f"model's input {tensor.name!r} of {tensor.dtype}. Pass token ids."
+            f"{name} has dtype {array.dtype} with fractions, expected whole numbers, as the "
+            f"model's input {tensor.name!r} has them. Pass token ids."
+        )
+    if tables and (array.min() < 0 or array.max() >= min(tables)):
+        raise ValueError(
+            f"{name} has tokens from {array.min():g} to {array.max():g}, expected 0 to "
+            f"{min(tables) - 1}, as the model's Embedding has them. Renumber them, or make the "
+            "Embedding larger."
         )
 
 
@@ -204,8 +224,16 @@ def _check_targets(model: Any, y: Any) -> None:
         )
     losses = _losses(model, len(outputs))
     for (name, array), output, loss in zip(targets, outputs, losses, strict=True):
-        if _is_sparse(loss):
-            _check_labels(name, array, int(output.shape[-1]))
+        shape = tuple(output.shape)[1:]
+        if _loss_name(loss) == "categoricalcrossentropy" and array.shape[1:] != shape:
+            raise ValueError(
+                f"{name} has shape {array.shape}, expected {_rows(shape)} one-hot rows as the "
+                "model's loss is categorical. For class numbers compile with "
+                "sparse_categorical_crossentropy."
+            )
+        if _loss_name(loss) == "sparsecategoricalcrossentropy":
+            _check_label_shape(name, array, shape)
+            _check_labels(name, array, shape[-1], loss)
 
 
 def _losses(model: Any, outputs: int) -> list[Any]:
@@ -217,25 +245,37 @@ def _losses(model: Any, outputs: int) -> list[Any]:
     return [loss] * outputs
 
 
-def _is_sparse(loss: Any) -> bool:
-    """Whether the loss takes class numbers, all of which count."""
+def _loss_name(loss: Any) -> str:
+    """A loss given by name, as a function or as an object, in one spelling."""
     name = loss if isinstance(loss, str) else getattr(loss, "name", None)
-    name = name or getattr(loss, "__name__", type(loss).__name__)
-    config: dict[str, Any] = getattr(loss, "get_config", dict)()
-    return (
-        str(name).lower().replace("_", "") == "sparsecategoricalcrossentropy"
-        and config.get("ignore_class") is None
+    return str(name or getattr(loss, "__name__", "")).lower().replace("_", "")
+
+
+def _check_label_shape(name: str, labels: Array, output: tuple[int | None, ...]) -> None:
+    rows = output[:-1]
+    for wanted in (rows, (*rows, 1)):
+        got = labels.shape[1:]
+        if len(got) == len(wanted) and all(
+            want in (None, n) for n, want in zip(got, wanted, strict=True)
+        ):
+            return
+    raise ValueError(
+        f"{name} has shape {labels.shape}, expected {_rows(rows)} class numbers as the model's "
+        "loss is sparse. For one-hot rows compile with categorical_crossentropy, or pass "
+        "y.argmax(-1)."
     )
 
 
-def _check_labels(name: str, labels: Array, classes: int) -> None:
-    low, high = labels.min(), labels.max()
+def _check_labels(name: str, labels: Array, classes: int, loss: Any) -> None:
     if (labels != np.round(labels)).any():
         raise ValueError(
             f"{name} has labels with fractions, expected whole numbers from 0 to {classes - 1} "
             "for a sparse categorical loss. Pass class numbers, or use categorical_crossentropy "
             "for one-hot rows."
         )
+    config: dict[str, Any] = getattr(loss, "get_config", dict)()
+    labels = labels[labels != config.get("ignore_class")]
+    low, high = (labels.min(), labels.max()) if labels.size else (0, 0)
     if low < 0 or high >= classes:
         hint = "Subtract 1 if they start at 1" if low == 1 and high == classes else "Renumber them"
         raise ValueError(

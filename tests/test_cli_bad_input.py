@@ -14,6 +14,9 @@ import pytest
 from lstm_oracle.cli import backend, data_file, model_file
 from lstm_oracle.cli.main import main
 
+# Keras 3.15.1 on TensorFlow, with NumPy 2.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
 ROWS, STEPS, FEATURES, CLASSES = 6, 5, 3, 4
 
 
@@ -88,6 +91,9 @@ def arrays(tmp_path_factory):
     save("label_low", x=x, y=changed(y, 1, -1))
     save("label_fraction", x=x, y=changed(y.astype(float), 1, 0.5))
     save("labels_from_1", x=x, y=np.arange(ROWS) % CLASSES + 1)
+    save("token_fractions", x=x[:, :, 0])
+    save("token_outside", x=np.full((ROWS, STEPS), 9))
+    save("other_names", texts=x, y=y)
     save("one_hot", x=x, y=np.eye(CLASSES)[y])
 
     object_array = np.array([Bomb(), None], object)
@@ -159,7 +165,7 @@ def refused(capfd, tmp_path, monkeypatch):
     return run
 
 
-# --- what needs no model to be loaded -------------------------------------------------------------
+# --- what needs no model to be loaded ----------------------------------------------------------
 
 WORDS = {
     "no verb": ([], "VERB"),
@@ -374,3 +380,102 @@ def test_keras_json_chooses_and_a_missing_backend_in_it_is_passed_over(monkeypat
     chosen, note = backend.choose_backend(None, environment)
     assert chosen == "jax"
     assert "jax" in note
+
+
+# --- models that have to be loaded ---------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """A folder of .keras files, on whatever backend this process runs Keras."""
+    keras = pytest.importorskip("keras")
+    folder = tmp_path_factory.mktemp("models")
+    layers = keras.layers
+
+    def sequential(*parts, loss="sparse_categorical_crossentropy", shape=(STEPS, FEATURES)):
+        model = keras.Sequential([keras.Input(shape, name="words"), *parts])
+        if loss:
+            model.compile("sgd", loss)
+        return model
+
+    def head():
+        return layers.Dense(CLASSES, activation="softmax")
+
+    sequential(layers.LSTM(2), head()).save(folder / "good.keras")
+    sequential(layers.LSTM(2), head(), loss="categorical_crossentropy").save(folder / "one.keras")
+    sequential(layers.GRU(2), head()).save(folder / "no_lstm.keras")
+    sequential(layers.Lambda(lambda x: x * 2), layers.LSTM(2)).save(folder / "lambda.keras")
+    sequential(layers.Embedding(9, 3), layers.LSTM(2), shape=(STEPS,), loss="mse").save(
+        folder / "tokens.keras"
+    )
+    first, second = (keras.Input((STEPS, FEATURES), name=name) for name in ("left", "right"))
+    joined = layers.LSTM(2)(layers.Concatenate()([first, second]))
+    keras.Model([first, second], joined).save(folder / "two_inputs.keras")
+
+    whole = (folder / "good.keras").read_bytes()
+    (folder / "truncated.keras").write_bytes(whole[: len(whole) // 2])
+    with zipfile.ZipFile(folder / "good.keras") as good:
+        members = {name: good.read(name) for name in good.namelist()}
+
+    def tampered(name, **changes):
+        archive(folder / f"{name}.keras", *(members | changes).items())
+
+    config = json.loads(members["config.json"])
+    config["config"]["layers"][1]["class_name"] = "Mystery"
+    config["config"]["layers"][1]["module"] = None
+    tampered("custom", **{"config.json": json.dumps(config).encode()})
+    config["config"]["layers"][1] |= {"module": "os", "class_name": "system", "config": {"c": "x"}}
+    tampered("evil", **{"config.json": json.dumps(config).encode()})
+    tampered("no_weights", **{"model.weights.h5": b""})
+    archive(folder / "not_a_model.keras", *(members | {"config.json": json.dumps({
+        "module": "keras.layers", "class_name": "Dense", "config": {"units": 1},
+        "registered_name": None}).encode()}).items())  # fmt: skip
+    return folder
+
+
+LOADED = {
+    "a truncated model": ("truncated", "good", "damaged archive"),
+    "a model with a Lambda": ("lambda", "good", "Lambda"),
+    "a model with a class of one's own": ("custom", "good", "Mystery"),
+    "a model that names a function of the system": ("evil", "good", "system"),
+    "a model without its weights": ("no_weights", "good", "Keras cannot load"),
+    "a layer for a model": ("not_a_model", "good", "Dense"),
+    "a model without an LSTM": ("no_lstm", "good", "no LSTM"),
+    "x of rank 2": ("good", "rank2", "(6, 3)"),
+    "x of rank 4": ("good", "rank4", "(1, 6, 5, 3)"),
+    "x with other features": ("good", "features", "2 for 3"),
+    "NaN in x": ("good", "x_nan", "1 NaN among 90 numbers, the first at (2, 1, 0)"),
+    "Inf in x": ("good", "x_inf", "1 Inf among 90 numbers, the first at (3, 0, 1)"),
+    "NaN in y": ("good", "y_nan", "y has 1 NaN"),
+    "a label too high": ("good", "label_high", "expected 0 to 3"),
+    "a label below 0": ("good", "label_low", "labels from -1"),
+    "a label with a fraction": ("good", "label_fraction", "fractions"),
+    "labels from 1": ("good", "labels_from_1", "Subtract 1"),
+    "one-hot rows for class numbers": ("good", "one_hot", "(6, 4)"),
+    "class numbers for one-hot rows": ("one", "good", "y"),
+    "one input of two": ("two_inputs", "good", "x has 1 arrays, expected 2"),
+    "two inputs of one": ("good", "two_x", "x has 2 arrays, expected 1"),
+    "two targets of one": ("good", "two_y", "y has 2 arrays, expected 1"),
+    "fractions for tokens": ("tokens", "token_fractions", "fractions"),
+    "tokens outside the table": ("tokens", "token_outside", "9"),
+    "arrays under names of no input": ("good", "other_names", "'words'"),
+}
+
+
+@pytest.mark.parametrize("name", LOADED)
+def test_a_model_or_data_that_do_not_fit_are_refused(refused, arrays, models, name):
+    model, data, got = LOADED[name]
+    message = refused("verify", models / f"{model}.keras", "--data", arrays / f"{data}.npz")
+    assert got in message
+    assert "expected" in message
+    assert message.endswith(".")
+
+
+def test_another_backend_than_this_process_runs_is_refused(refused, arrays, models):
+    import keras
+
+    other = {"tensorflow": "jax", "jax": "torch", "torch": "jax"}[keras.backend.backend()]
+    if not backend.is_installed(other):
+        pytest.skip(f"{other} is not installed")
+    words = ("verify", models / "good.keras", "--data", arrays / "good.npz", "--backend", other)
+    assert "Keras already runs on" in refused(*words)
