@@ -19,9 +19,9 @@ class Axis:
     --------
     >>> axis = Axis(0.0, 2.0, start=0.0, stop=100.0)
     >>> axis.place(0.5), axis.ticks(4)
-    (25.0, [(0.0, '0'), (0.5, '0.5'), (1.0, '1'), (1.5, '1.5'), (2.0, '2')])
+    (25.0, [(0.0, '0'), (0.5, '0.5'), (1.0, '1.0'), (1.5, '1.5'), (2.0, '2.0')])
     >>> Axis(1e-3, 10.0, 0.0, 100.0, log=True).ticks(5)
-    [(0.001, '10⁻³'), (0.01, '0.01'), (0.1, '0.1'), (1.0, '1'), (10.0, '10')]
+    [(0.001, '10⁻³'), (0.01, '10⁻²'), (0.1, '10⁻¹'), (1.0, '1'), (10.0, '10¹')]
     """
 
     low: float
@@ -57,7 +57,7 @@ def span(
     """The smallest and largest of the numbers, with a little air; with `zero`, 0 among them."""
     values = np.clip(values[np.isfinite(values)], -_LARGEST, _LARGEST)
     if log:
-        return _log_span(values[values > 1 / _LARGEST], air)
+        return _log_span(np.maximum(values[values > 0], 1 / _LARGEST), air)
     if not len(values):
         return 0.0, 1.0
     low, high = float(values.min()), float(values.max())
@@ -113,17 +113,18 @@ def _decades(low: float, high: float, count: int) -> list[tuple[float, str]]:
     first, last = math.ceil(math.log10(low) - 1e-9), math.floor(math.log10(high) + 1e-9)
     factors = (1, 3) if last - first < 2 else (1,)
     stride = max(1, math.ceil((last - first) / max(count, 1)))
+    plain = first >= -2 and last <= 3
     ticks = []
     for exponent in range(first - 1, last + 1, stride):
         for factor in factors:
             value = factor * 10.0**exponent
             if low <= value <= high:
-                ticks.append((value, _decade_label(factor, exponent)))
+                ticks.append((value, _decade_label(factor, exponent, plain)))
     return ticks
 
 
-def _decade_label(factor: int, exponent: int) -> str:
-    if -2 <= exponent <= 3:
+def _decade_label(factor: int, exponent: int, plain: bool) -> str:
+    if plain or exponent == 0:
         return f"{factor * 10.0**exponent:,g}"
     power = f"10{str(exponent).translate(_SUPERSCRIPTS)}"
     return power if factor == 1 else f"{factor}×{power}"

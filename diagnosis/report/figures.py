@@ -45,30 +45,19 @@ _DASHES = ("", "7 3", "2 3", "9 3 2 3", "12 4", "4 2", "1 2", "6 2 2 2 2 2")
 # Okabe & Ito 2008, darkened for white paper and lightened for a dark page until each has a
 # contrast of 3:1 with the page (WCAG 2.2, 1.4.11); a test holds them to it.
 LIGHT = {
-    "page": "#ffffff",
-    "ink": "#1b1f24",
-    "muted": "#57606a",
-    "grid": "#e3e7eb",
-    "series": (
-        "#0072b2", "#c44e00", "#008060", "#a8548a", "#946800", "#2b86bd", "#6e6e6e", "#1b1f24",
-    ),
+    "page": "#ffffff", "ink": "#1b1f24", "muted": "#57606a", "grid": "#e3e7eb",
+    "s0": "#0072b2", "s1": "#c44e00", "s2": "#008060", "s3": "#a8548a",
+    "s4": "#946800", "s5": "#2b86bd", "s6": "#6e6e6e", "s7": "#1b1f24",
 }  # fmt: skip
 DARK = {
-    "page": "#15191f",
-    "ink": "#e6e9ed",
-    "muted": "#a0a9b4",
-    "grid": "#2c333c",
-    "series": (
-        "#5db4ea", "#f58a4b", "#35c79b", "#e29cc8", "#e8c33c", "#8fd0f5", "#a8a8a8", "#f2f4f6",
-    ),
+    "page": "#15191f", "ink": "#e6e9ed", "muted": "#a0a9b4", "grid": "#2c333c",
+    "s0": "#5db4ea", "s1": "#f58a4b", "s2": "#35c79b", "s3": "#e29cc8",
+    "s4": "#e8c33c", "s5": "#8fd0f5", "s6": "#a8a8a8", "s7": "#f2f4f6",
 }  # fmt: skip
 
 
-def _variables(theme: dict[str, object]) -> str:
-    colours = theme["series"]
-    names = {f"s{n}": colour for n, colour in enumerate(colours)}  # type: ignore[arg-type]
-    names |= {key: theme[key] for key in ("page", "ink", "muted", "grid")}
-    return ";".join(f"--{name}:{colour}" for name, colour in names.items())
+def _variables(theme: dict[str, str]) -> str:
+    return ";".join(f"--{name}:{colour}" for name, colour in theme.items())
 
 
 STYLE = (
@@ -103,7 +92,7 @@ class _Content:
     names: Sequence[str] = ()
     notes: Sequence[str] = ()
     summary: str = ""
-    markers: bool = False  # the legend shows points, not lines
+    keys: Sequence[str] = ()  # what the legend shows beside each name: line, point or area
 
 
 def draw(figure: Figure, *, points: int = POINTS, standalone: bool = False) -> str:
@@ -133,7 +122,7 @@ def draw(figure: Figure, *, points: int = POINTS, standalone: bool = False) -> s
     >>> from lstm_oracle.diagnosis.findings import Figure
     >>> series = {"before": [0.7, 0.7], "after": [0.7, 0.1]}
     >>> draw(Figure("curves", "Loss", "epoch", "loss", series))[:52]
-    '<svg class="fig" viewBox="0 0 720 366" role="img" ar'
+    '<svg class="fig" viewBox="0 0 720 351" role="img" ar'
     """
     if figure.kind not in _KINDS:
         raise ValueError(
@@ -220,12 +209,12 @@ def _legend(content: _Content) -> _Block:
     if len(content.names) < 2:
         return _Block("", 0)
     parts, x, y = [], 0.0, 12.0
-    for n, name in enumerate(content.names):
+    for n, (name, kind) in enumerate(zip(content.names, content.keys, strict=True)):
         label = wording.shorten(wording.line(name, 200), 44)
         wide = 34 + _width(label) + 18
         if x and x + wide > WIDTH:
             x, y = 0.0, y + 20
-        key = _marker(n, x + 13, y - 4) if content.markers else _key(n, x, y - 4)
+        key = _LEGEND_KEYS[kind](n, x, y - 4)
         parts.append(f'<g class="c{n % 8}">{key}</g>' + _text(x + 34, y, label, "k"))
         x += wide
     return _Block("".join(parts), y + 10)
@@ -233,6 +222,10 @@ def _legend(content: _Content) -> _Block:
 
 def _key(n: int, x: float, y: float) -> str:
     return f'<path class="l"{_dash(n)} d="M{_n(x)} {_n(y)}h26"/>'
+
+
+def _area(n: int, x: float, y: float) -> str:
+    return f'<rect class="f" x="{_n(x + 8)}" y="{_n(y - 6)}" width="18" height="12" rx="1"/>'
 
 
 def _dash(n: int) -> str:
@@ -251,6 +244,13 @@ def _marker(n: int, x: float, y: float, size: float = 3.5) -> str:
         f'{size + 1}l-{size + 1} -{size + 1}z"/>',
     )
     return shapes[n % len(shapes)]
+
+
+_LEGEND_KEYS: dict[str, Callable[[int, float, float], str]] = {
+    "line": _key,
+    "point": lambda n, x, y: _marker(n, x + 18, y),
+    "area": _area,
+}
 
 
 @dataclass(frozen=True)
@@ -310,15 +310,8 @@ def _with_axes(frame: _Frame, marks: Iterable[str], axes: str) -> _Block:
 # --- curves and scatter ---------------------------------------------------------------------------
 
 
-def _curves(figure: Figure, points: int) -> _Content:
-    return _plotted(figure, points, markers=False)
-
-
-def _scatter(figure: Figure, points: int) -> _Content:
-    return _plotted(figure, points, markers=True)
-
-
-def _plotted(figure: Figure, points: int, *, markers: bool) -> _Content:
+def _plotted(figure: Figure, points: int) -> _Content:
+    """Lines with bands, and points with error bars."""
     read = series.lines(figure)
     kept = read[: series.MOST_SERIES]
     placed = [_drawable(item, figure) for item in kept]
@@ -340,7 +333,7 @@ def _plotted(figure: Figure, points: int, *, markers: bool) -> _Content:
         [item.name for item in kept],
         notes,
         " ".join(map(_in_words, kept)),
-        markers and not all(item.join for item in kept),
+        ["line" if item.join else "point" for item in kept],
     )
 
 
@@ -478,6 +471,7 @@ def _bars(figure: Figure, points: int) -> _Content:
         [item.name for item in kept],
         notes,
         " ".join(map(_in_words, kept)),
+        ["area"] * len(kept),
     )
 
 
@@ -597,6 +591,7 @@ def _columns(figure: Figure, read: Sequence[Bins], what: str) -> _Content:
             f"{wording.show(float(np.nanmax(item.counts, initial=0)))}."
             for item in kept
         ),
+        ["area"] * len(kept),
     )
 
 
@@ -633,7 +628,7 @@ def _heatmap(figure: Figure, points: int) -> _Content:
     panels = series.grids(figure)
     kept = panels[: series.MOST_SERIES]
     across = 1 if len(kept) == 1 else 2
-    small = [series.blocks(panel, _CELLS[0], _CELLS[1] // across) for panel in kept]
+    small = [series.blocks(panel, *_CELLS) for panel in kept]
     notes = _left_out(len(panels), len(kept), "panels")
     if any(a is not b for a, b in zip(small, kept, strict=True)):
         full = " x ".join(map(str, kept[0].values.shape))
@@ -642,8 +637,9 @@ def _heatmap(figure: Figure, points: int) -> _Content:
     if missing:
         notes.append(f"{missing:,} values are not finite: left blank.")
     wide = (WIDTH - 24 * (across - 1)) / across
-    rows = [small[n : n + across] for n in range(0, len(small), across)]
-    body = _stack(_beside([_panel(figure, p, wide) for p in row], wide + 24) for row in rows)
+    drawn = [_panel(figure, *pair, wide) for pair in zip(kept, small, strict=True)]
+    rows = [drawn[n : n + across] for n in range(0, len(drawn), across)]
+    body = _stack(_beside(row, wide + 24) for row in rows)
     return _Content(body, (), notes, " ".join(map(_grid_in_words, kept)))
 
 
@@ -665,9 +661,9 @@ def _grid_in_words(panel: Grid) -> str:
     return f"{name}: {rows} rows by {columns} columns, from {low} to {high}."
 
 
-def _panel(figure: Figure, panel: Grid, wide: float) -> _Block:
-    """One grid as an image with its row and column names and its scale of colours."""
-    values = panel.values[np.isfinite(panel.values)]
+def _panel(figure: Figure, panel: Grid, small: Grid, wide: float) -> _Block:
+    """One grid as an image, with the names of the full grid and its scale of colours."""
+    values = small.values[np.isfinite(small.values)]
     low, high = (float(values.min()), float(values.max())) if len(values) else (0.0, 1.0)
     colours, low, high = image.colours_for(low, high)
     left = 12 + max((_width(name) for name in _shown(panel.rows, 8)), default=10)
@@ -677,8 +673,8 @@ def _panel(figure: Figure, panel: Grid, wide: float) -> _Block:
     parts = [_text(0, 14, _fit(wording.line(panel.name, 200), wide - 190), "t")]
     parts.append(_scale(colours, low, high, wide - 8))
     parts.append(_text(0, 38, _fit(wording.line(figure.y_label, 200), wide - 190)))
-    if panel.values.size:
-        uri = image.data_uri(image.levels_of(panel.values, low, high), colours)
+    if small.values.size:
+        uri = image.data_uri(image.levels_of(small.values, low, high), colours)
         parts.append(
             f'<image x="{_n(left)}" y="{_n(top)}" width="{_n(area)}" height="{_n(height)}" '
             f'preserveAspectRatio="none" style="image-rendering:pixelated" href="{uri}"/>'
@@ -700,15 +696,17 @@ def _shown(names: Sequence[str], count: int) -> list[str]:
 
 
 def _spread(names: Sequence[str], count: int) -> list[tuple[float, str]]:
-    """At most about `count` of the names, evenly, with the middle of their cells as a share."""
-    stride = max(1, math.ceil(len(names) / count))
+    """At most `count` of the names, evenly, with the middle of their cells as a share."""
+    rough = max(1, math.ceil(len(names) / count))
+    power = 10 ** int(math.log10(rough))
+    stride = next(nice * power for nice in (1, 2, 5, 10) if nice * power >= rough)
     return [((n + 0.5) / len(names), names[n]) for n in range(0, len(names), stride)]
 
 
 def _scale(colours: tuple[str, ...], low: float, high: float, right: float) -> str:
     """The scale of colours as a strip between its two ends."""
     strip = image.data_uri(np.arange(0, 255, 2, dtype=np.uint8)[None, :], colours)
-    ends = [wording.show(low), wording.show(high)]
+    ends = [f"{end:.2g}" for end in (low, high)]
     x = right - _width(ends[1]) - 5 - 70
     return (
         _text(x - 6, 14, ends[0], "e")
@@ -733,7 +731,7 @@ def _confusion(figure: Figure, points: int) -> _Content:
 
 def _large_confusion(figure: Figure, kept: Sequence[Grid]) -> _Content:
     small = [series.blocks(panel, *_CELLS, total=True) for panel in kept]
-    blocks = [_panel(figure, panel, WIDTH) for panel in small]
+    blocks = [_panel(figure, *pair, WIDTH) for pair in zip(kept, small, strict=True)]
     summed = any(a is not b for a, b in zip(small, kept, strict=True))
     notes = ["Sums over blocks of neighbouring classes."] if summed else []
     return _Content(_stack(blocks), (), notes, " ".join(map(_grid_in_words, kept)))
@@ -779,10 +777,10 @@ def _cell(x: float, y: float, wide: float, high: float, shade: np.ndarray, value
 
 
 _KINDS: dict[str, Callable[[Figure, int], _Content]] = {
-    "curves": _curves,
+    "curves": _plotted,
     "bars": _bars,
     "heatmap": _heatmap,
     "histogram": _histogram,
     "confusion": _confusion,
-    "scatter": _scatter,
+    "scatter": _plotted,
 }

@@ -236,16 +236,21 @@ def _evidence(evidence: Sequence[Evidence]) -> str:
         return ""
     rows = []
     for item in evidence:
-        spread = wording.interval(item.interval)
+        spread = _spread(item)
         limit = "" if item.limit is None else wording.with_unit(item.limit, item.unit)
         rows.append(
             f"<tr><td>{_line(item.name)}</td><td class=num>"
             f"{_line(wording.with_unit(item.value, item.unit))}"
-            f"{f' <span class=muted>{spread}</span>' if spread else ''}</td>"
+            f"{spread}</td>"
             f"<td class=num>{_line(limit)}</td><td class=muted>{_line(item.source)}</td></tr>"
         )
     head = _head(("Measured", "Value", "Held against", "Where that comes from"), numbers=(1, 2))
     return f"<h3>Evidence</h3>{_scroll(head, ''.join(rows))}"
+
+
+def _spread(item: Evidence) -> str:
+    spread = wording.interval(item.interval)
+    return f' <span class="muted span">{spread}</span>' if spread else ""
 
 
 def _about(finding: Finding) -> str:
@@ -275,8 +280,8 @@ def _figure(figure: Figure, points: int) -> str:
         return f"<figure><figcaption>Not drawn: {_line(error)}</figcaption></figure>"
     body = "".join(_table(table) for table in tables)
     return (
-        f"<figure>{drawing}<details><summary>The numbers of this figure</summary>{body}"
-        "</details></figure>"
+        f"<figure><div class=scroll tabindex=0>{drawing}</div>"
+        f"<details><summary>The numbers of this figure</summary>{body}</details></figure>"
     )
 
 

@@ -49,7 +49,7 @@ def junit(diagnosis: Diagnosis) -> str:
     for name, total in totals.items():
         suite.set(name, total)
     SubElement(suite, "system-out").text = clean(diagnosis.verdict)
-    root = Element("testsuites", name=_SUITE, **totals)
+    root = Element("testsuites", {"name": _SUITE, **totals})
     root.append(suite)
     ElementTree.indent(root)
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + ElementTree.tostring(root, "unicode") + "\n"

@@ -50,10 +50,12 @@ code{font-family:ui-monospace,'SF Mono',Menlo,Consolas,'DejaVu Sans Mono',monosp
 pre code{font-size:inherit}
 .scroll{overflow-x:auto}
 table{border-collapse:collapse;width:100%;font-size:.9rem;font-variant-numeric:tabular-nums}
-th,td{text-align:left;vertical-align:top;padding:6px 14px 6px 0;border-bottom:1px solid var(--edge)}
+th,td{text-align:left;vertical-align:top;padding:6px 14px 6px 0;
+border-bottom:1px solid var(--edge);max-width:30em;overflow-wrap:break-word}
 thead th{color:var(--muted);font-weight:500;font-size:.83rem;white-space:nowrap}
 tbody th{font-weight:500}
-th.num,td.num{text-align:right;white-space:nowrap}
+th.num,td.num{text-align:right}
+.span{white-space:nowrap}
 .scroll .num{padding-left:10px}
 nav table td:nth-child(2){white-space:nowrap}
 figure{margin:22px 0}figcaption{color:var(--muted)}
@@ -74,5 +76,7 @@ font-size:.9rem}
 .bar{display:block;height:10px;min-width:1px;background:var(--info);border-radius:2px}
 footer{margin-top:48px;padding-top:14px;border-top:1px solid var(--edge);color:var(--muted);
 font-size:.85rem}
+@media(max-width:640px){main{padding:18px 14px 40px}h1{font-size:1.35rem}
+.card{padding:12px 14px 16px}.fig{min-width:600px}}
 @media print{.card{break-inside:avoid-page}body{font-size:11pt}}
 """
