@@ -20,8 +20,10 @@ ready := $(installed) $(if $(filter-out 0,$(TORCH)),$(installed_torch))
 
 # TensorFlow 2.21 has wheels for 3.11 to 3.13. ensurepip is missing where Debian splits off venv.
 usable = import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
-PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python; do \
-	"$$python" -c '$(usable)' >/dev/null 2>&1 && { echo "$$python"; break; }; done)
+find_python = for python in python3 python3.13 python3.12 python3.11 python; do \
+	"$$python" -c '$(usable)' >/dev/null 2>&1 && { echo "$$python"; break; }; done
+# Looked for once, and only where an environment has to be made.
+PYTHON ?= $(eval PYTHON := $(shell $(find_python)))$(PYTHON)
 
 # PyTorch's usual Linux wheel brings several GB of CUDA; only the CPU build is ever taken there.
 torch := $(shell sed -n 's/^torch==/torch==/p' constraints.txt)$(if $(filter Linux,$(shell uname -s)),+cpu)
