@@ -1,0 +1,374 @@
+"""`diagnose`: examination, experiments, verdict."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+from lstm_oracle.diagnosis import examination, experiments, generalization, surgery
+from lstm_oracle.diagnosis import interventions as iv
+from lstm_oracle.diagnosis.baselines import Baselines, baselines
+from lstm_oracle.diagnosis.experiments import Outcome, Trial, score
+from lstm_oracle.diagnosis.findings import (
+    Diagnosis,
+    Evidence,
+    Figure,
+    Finding,
+    NotTested,
+    Remedy,
+    RuledOut,
+)
+from lstm_oracle.diagnosis.intake import setup_of
+from lstm_oracle.diagnosis.lab import Lab, Run
+from lstm_oracle.diagnosis.setup import Setup
+
+BUDGETS = {"quick": 18.0, "standard": 110.0, "thorough": 900.0}
+
+
+@dataclass(frozen=True)
+class Remedied:
+    """A compiled clone with the remedies applied, and what to give its `fit`."""
+
+    model: keras.Model
+    x: Any
+    y: Any
+    validation_data: Any
+    fit_arguments: dict[str, Any]
+
+
+def diagnose(
+    model: keras.Model,
+    x: Any,
+    y: Any = None,
+    *,
+    validation_data: Any = None,
+    validation_split: float = 0.0,
+    batch_size: int = 32,
+    epochs: int = 10,
+    class_weight: dict[int, float] | None = None,
+    sample_weight: Any = None,
+    shuffle: bool = True,
+    callbacks: Any = (),
+    budget: str | float = "standard",
+    seed: int = 0,
+    progress: Callable[[str], None] | None = None,
+) -> Diagnosis:
+    """Why does this model not train? Measured on clones; nothing of the user's is touched.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Compiled, with an LSTM somewhere in it.
+    x, y, validation_data, validation_split, batch_size, epochs, class_weight, sample_weight,
+    shuffle, callbacks
+        What would be passed to `model.fit`. Callbacks are not run.
+    budget : "quick" (20 s), "standard" (2 min), "thorough" (15 min), or seconds
+        How long the experiments may take, the import of the backend apart.
+    seed : int
+        Of everything random: the same call gives the same diagnosis, as long as the budget, not
+        the clock, ends the experiments.
+    progress : callable, optional
+        Called with one line per experiment.
+
+    Raises
+    ------
+    CannotDiagnose
+        (a ValueError) where what was passed cannot be diagnosed: an uncompiled model, no LSTM,
+        shapes that do not fit.
+    """
+    seconds = _seconds(budget)
+    lab = Lab(seconds, progress)
+    setup = setup_of(
+        model, x, y, validation_data=validation_data, validation_split=validation_split,
+        batch_size=batch_size, epochs=epochs, class_weight=class_weight,
+        sample_weight=sample_weight, shuffle=shuffle, seed=seed,
+    )  # fmt: skip
+    return _Examiner(lab, setup, seed).diagnosis()
+
+
+def _seconds(budget: str | float) -> float:
+    if isinstance(budget, str):
+        if budget not in BUDGETS:
+            raise ValueError(
+                f"budget is {budget!r}, expected one of {', '.join(BUDGETS)}, or seconds. "
+                "Choose a name, or pass a number."
+            )
+        return BUDGETS[budget]
+    if not budget > 0:
+        raise ValueError(f"budget is {budget}, expected more than 0 seconds. Pass for example 60.")
+    return float(budget)
+
+
+class _Examiner:
+    """One diagnosis in the making."""
+
+    def __init__(self, lab: Lab, setup: Setup, seed: int) -> None:
+        self.lab, self.original, self.setup, self.seed = lab, setup, setup, seed
+        self.findings: list[Finding] = []
+        self.ruled_out: list[RuledOut] = []
+        self.not_a_bug: list[str] = []
+        self.seconds: dict[str, float] = {}
+        self.applied: list[Trial] = []
+        self.outcome: Outcome | None = None
+        self.baselines: Baselines = Baselines({})
+        self.reserve = 0.12 * lab.seconds
+
+    def diagnosis(self) -> Diagnosis:
+        """All stages in order; a stage without time is left out and said so."""
+        for stage in (self._examine, self._experiment, self._generalize):
+            began = time.monotonic()
+            go_on = stage()
+            self.seconds[stage.__name__.strip("_")] = time.monotonic() - began
+            if not go_on:
+                break
+        return self._finished()
+
+    # Stages
+
+    def _examine(self) -> bool:
+        self.lab.say("examining data and model")
+        self.findings += examination.certain_findings(self.setup)
+        self.setup = iv.clean_data(self.setup) or self.setup
+        still_broken = {f.cause for f in examination.certain_findings(self.setup)}
+        if "data-quality" in still_broken:
+            return False
+        if len(self.setup.tasks) == 1:
+            self.baselines = baselines(self.setup.tasks[0], self.setup.train, self.setup.held_out)
+        return self._trainable()
+
+    def _trainable(self) -> bool:
+        """Whether one update runs at all; where not, the head is repaired and tried again."""
+        try:
+            self.lab.train(self.setup, steps=1, seed=self.seed)
+        except Exception as error:
+            repaired = iv.repair_head(self.setup)
+            self.findings.append(_does_not_run(self.setup, error, repaired is not None))
+            if repaired is None:
+                return False
+            self.setup = repaired
+            try:
+                self.lab.train(self.setup, steps=1, seed=self.seed)
+            except Exception:
+                return False
+        return True
+
+    def _experiment(self) -> bool:
+        suspicion = examination.suspicions(self.setup)
+        self.outcome = experiments.search(
+            self.lab, self.setup, suspicion, seed=self.seed, reserve=self.reserve
+        )
+        self.applied = self.outcome.chosen
+        for trial in self.outcome.chosen:
+            self.findings.append(self._finding(trial, "error"))
+        named = {t.intervention.cause for t in self.outcome.chosen}
+        for trial in self.outcome.sufficient[1:4]:
+            if trial.intervention.cause not in named:
+                named.add(trial.intervention.cause)
+                self.findings.append(self._finding(trial, "info"))
+        self._rule_out()
+        return True
+
+    def _generalize(self) -> bool:
+        outcome = self.outcome
+        if outcome is None:
+            return False
+        last = self.applied[-1] if self.applied else None
+        setup = last.setup if last else self.setup
+        run = last.run if last else outcome.user
+        found, notes = generalization.findings(
+            self.lab, setup, run, outcome, self.baselines, seed=self.seed, reserve=self.reserve / 2
+        )
+        self.findings += found
+        self.not_a_bug += notes
+        return True
+
+    # What was found
+
+    def _finding(self, trial: Trial, severity: Any) -> Finding:
+        outcome, change = self.outcome, trial.intervention
+        user = outcome.user
+        interval = self._paired(trial) if severity == "error" else None
+        reason = iv.head_is_wrong(self.setup) if change.key == "repair-head" else ""
+        summary = (
+            f"{change.text} In {outcome.steps} updates skill goes from {score(user):.2f} to "
+            f"{score(trial.run):.2f}; a reference set-up reaches {score(outcome.reference):.2f}."
+        )
+        evidence = (
+            Evidence("skill as it is", round(score(user), 3), unit="skill (0 constant, 1 perfect)"),
+            Evidence("skill with this one change", round(score(trial.run), 3), interval=interval),
+            Evidence("fraction of the gap that it restores", round(trial.restored, 3),
+                     experiments.ENOUGH, "a cause restores most of the gap alone"),
+            *((Evidence("head against targets", reason, source="arithmetic"),) if reason else ()),
+        )  # fmt: skip
+        return Finding(
+            change.finding, change.cause, severity,
+            float(np.clip(0.5 + 0.4 * min(trial.restored, 1), 0, 0.95)), (f"{reason[:1].upper()}{reason[1:]}. " if reason else "") + summary,
+            evidence,
+            Remedy(change.key, change.text, change.code.replace("{epochs}", str(5 * self.setup.epochs)),
+                   True, score(user), score(trial.run), interval),
+            "The same pair of trainings, without and with the change, shows no difference.",
+            figures=(_curves(user, trial.run, change.key),),
+        )  # fmt: skip
+
+    def _paired(self, trial: Trial) -> tuple[float, float] | None:
+        """95 % interval of the gain over seeds, where there is time for a second and a third."""
+        gains = [score(trial.run) - score(self.outcome.user)]
+        for seed in (self.seed + 1, self.seed + 2):
+            if self.lab.left < 2 * self.reserve:
+                break
+            steps = self.outcome.steps
+            mine = self.lab.train(self.setup, steps=steps, seed=seed, deadline=self.reserve)
+            theirs = self.lab.train(
+                trial.setup, steps=experiments.steps_for(self.setup, steps, trial.setup),
+                seed=seed, deadline=self.reserve,
+            )  # fmt: skip
+            gains.append(score(theirs) - score(mine))
+        if len(gains) < 3:
+            return None
+        # Student's t for two degrees of freedom.
+        half = 4.303 * float(np.std(gains, ddof=1)) / len(gains) ** 0.5
+        return float(np.mean(gains)) - half, float(np.mean(gains)) + half
+
+    def _rule_out(self) -> None:
+        outcome = self.outcome
+        blamed = {finding.cause for finding in self.findings}
+        for trial in outcome.trials:
+            cause = trial.intervention.cause
+            if cause not in blamed and trial.restored < 0.3:
+                self.ruled_out.append(
+                    RuledOut(
+                        cause, trial.intervention.key,
+                        f"restores {100 * max(trial.restored, 0):.0f} % of the gap",
+                    )
+                )  # fmt: skip
+        if not outcome.trials:
+            self.ruled_out.append(
+                RuledOut(
+                    "optimizer", "reference",
+                    f"a reference set-up gains {outcome.gap:+.2f} skill in {outcome.steps} updates",
+                )
+            )  # fmt: skip
+
+    def _finished(self) -> Diagnosis:
+        order = {"error": 0, "warning": 1, "info": 2}
+        findings = tuple(sorted(self.findings, key=lambda f: order[f.severity]))
+        return Diagnosis(
+            findings,
+            self._verdict(findings),
+            tuple(self.ruled_out),
+            self._not_tested(),
+            tuple(self.not_a_bug),
+            self._facts(),
+            seconds=self.seconds,
+            versions=_versions(),
+            remedy=self._remedied if self.applied or self.setup is not self.original else None,
+        )
+
+    def _verdict(self, findings: tuple[Finding, ...]) -> str:
+        bad = [f for f in findings if f.severity in ("error", "warning")]
+        if bad:
+            more = f", and {len(bad) - 1} more" if len(bad) > 1 else ""
+            return f"{bad[0].cause}: {bad[0].summary}{more}"
+        if self.not_a_bug:
+            return f"Not a bug. {self.not_a_bug[0]}"
+        if self.outcome is None:
+            return "Nothing could be measured."
+        return (
+            f"Healthy: skill {score(self.outcome.user):.2f} after {self.outcome.steps} updates, "
+            f"and a reference set-up gains {self.outcome.gap:+.2f}."
+        )
+
+    def _facts(self) -> dict[str, Any]:
+        facts = {
+            "sequences": len(self.original.train),
+            "held_out": len(self.original.held_out),
+            "input_shapes": [list(a.shape[1:]) for a in self.original.train.x],
+            "parameters": int(self.original.model.count_params()),
+            "task": [task.kind for task in self.original.tasks],
+            "loss": iv.loss_name(self.original.loss),
+            "optimizer": self.original.optimizer["class_name"],
+            "learning_rate": iv.rate_of(self.original),
+            "baselines": dict(self.baselines.skills),
+            "seed": self.seed,
+        }
+        if self.outcome is not None:
+            facts |= {
+                "updates": self.outcome.steps,
+                "skill": score(self.outcome.user),
+                "reference_skill": score(self.outcome.reference),
+                "best_learning_rate": self.outcome.best_rate,
+            }
+        return facts
+
+    def _not_tested(self) -> tuple[NotTested, ...]:
+        if self.outcome is None:
+            return ()
+        tried = {t.intervention.key for t in self.outcome.trials}
+        if not self.outcome.trials:
+            return ()
+        return tuple(
+            NotTested(change.cause, f"more time: {change.key} was not tried")
+            for change in iv.TABLE
+            if change.key not in tried and self.lab.left < self.reserve
+            and change.apply(self.setup) is not None
+        )  # fmt: skip
+
+    def _remedied(self) -> Remedied:
+        setup = self.applied[-1].setup if self.applied else self.setup
+        model = surgery.clone(setup.model, seed=self.seed)
+        if not setup.fresh_weights:
+            surgery.copy_weights(setup.model, model)
+        model.compile(
+            optimizer=keras.optimizers.deserialize(setup.optimizer), loss=setup.loss,
+            loss_weights=setup.loss_weights,
+        )  # fmt: skip
+        if setup.learning_rate is not None:
+            model.optimizer.learning_rate = setup.learning_rate
+        return Remedied(
+            model, _one(setup.train.x), _one(setup.train.y),
+            (_one(setup.held_out.x), _one(setup.held_out.y)),
+            {"batch_size": setup.batch_size, "epochs": setup.epochs, "shuffle": setup.shuffle,
+             "class_weight": setup.class_weight},
+        )  # fmt: skip
+
+
+def _one(arrays: tuple[Any, ...]) -> Any:
+    return arrays[0] if len(arrays) == 1 else list(arrays)
+
+
+def _does_not_run(setup: Setup, error: Exception, repairable: bool) -> Finding:
+    reason = iv.head_is_wrong(setup) or str(error).strip().split("\n")[0][:200]
+    cause = "output-loss-mismatch" if repairable or "shape" in str(error) else "wiring"
+    return Finding(
+        "LSTM071" if cause == "output-loss-mismatch" else "LSTM080", cause, "error", 0.9,
+        f"The first update fails: {reason}.",
+        (Evidence("error of the first update", type(error).__name__, source=str(error)[:300]),),
+        refuted_by="model.train_on_batch(x, y) runs.",
+    )  # fmt: skip
+
+
+def _curves(user: Run, changed: Run, key: str) -> Figure:
+    return Figure(
+        "curves", "Held-out skill, without and with the change", "updates", "skill",
+        {
+            "as it is": {"x": user.steps.tolist(), "y": user.held_out_skill.tolist()},
+            key: {"x": changed.steps.tolist(), "y": changed.held_out_skill.tolist()},
+        },
+    )  # fmt: skip
+
+
+def _versions() -> dict[str, str]:
+    names = ("keras", "numpy", "tensorflow", "tensorflow-cpu", "jax", "torch", "lstm-oracle")
+    found = {"backend": keras.backend.backend()}
+    for name in names:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found

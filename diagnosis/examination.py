@@ -1,0 +1,262 @@
+"""What can be seen without training: suspects for the experiments, and faults that need no proof.
+
+A suspicion decides only the order in which changes are tried, and breaks ties between changes that
+work equally well; it never makes a finding. What arithmetic alone decides (a loss that cannot be
+computed, an index outside a table, NaN in the data) is a finding at once.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import keras
+import numpy as np
+
+from lstm_oracle.diagnosis import interventions as iv
+from lstm_oracle.diagnosis import surgery
+from lstm_oracle.diagnosis.findings import Evidence, Finding
+from lstm_oracle.diagnosis.setup import Setup
+from lstm_oracle.diagnosis.task import padded_steps
+
+Array = np.ndarray
+
+# The band in which an optimizer's rate usually works: where nothing else is wrong, rates outside
+# are the first to be suspected.
+_USUAL_RATES = {
+    "SGD": (1e-3, 0.5),
+    "Adam": (2e-4, 2e-2),
+    "AdamW": (2e-4, 2e-2),
+    "Nadam": (2e-4, 2e-2),
+    "RMSprop": (2e-4, 2e-2),
+    "Adamax": (5e-4, 5e-2),
+    "Adagrad": (1e-2, 1.0),
+    "Adadelta": (0.1, 5.0),
+    "Ftrl": (1e-2, 1.0),
+}
+
+
+def suspicions(setup: Setup) -> dict[str, float]:
+    """Key of an intervention to how much it is suspected, 0 to 3."""
+    found: dict[str, float] = {}
+    for look in _LOOKS:
+        for key, weight in look(setup).items():
+            found[key] = max(found.get(key, 0.0), min(weight, 3.0))
+    return found
+
+
+def _look_at_scale(setup: Setup) -> dict[str, float]:
+    found = {}
+    x = setup.train.x[0]
+    if x.dtype.kind == "f" and x.size:
+        found["standardize-inputs"] = _off_scale(x)
+    if all(task.kind == "regression" for task in setup.tasks):
+        found["standardize-targets"] = max(_off_scale(y) for y in setup.train.y)
+    return found
+
+
+def _off_scale(a: Array) -> float:
+    """How many factors of about three the values lie from a scale of one."""
+    size = float(np.sqrt(np.nanmean(np.square(a, dtype=np.float64)))) or 1.0
+    return max(0.0, abs(math.log10(max(size, 1e-12))) * 2 - 1)
+
+
+def _look_at_head(setup: Setup) -> dict[str, float]:
+    return {"repair-head": 3.0} if iv.head_is_wrong(setup) else {}
+
+
+def _look_at_optimizer(setup: Setup) -> dict[str, float]:
+    name, rate = setup.optimizer["class_name"], iv.rate_of(setup)
+    low, high = _USUAL_RATES.get(name, (1e-4, 1.0))
+    found = {}
+    if rate > high:
+        found["learning-rate-down"] = 1.5 + math.log10(rate / high)
+    if rate < low:
+        found["learning-rate-up"] = 1.5 + math.log10(low / max(rate, 1e-12))
+    if name not in ("Adam", "AdamW", "Nadam", "RMSprop"):
+        found["adam"] = 1.0 if low <= rate <= high else 0.5
+    if name == "Adadelta" and rate <= 1e-2:
+        found["adam"] = 3.0  # the default 0.001 is far below the 1.0 of the paper
+    return found
+
+
+def _look_at_batches(setup: Setup) -> dict[str, float]:
+    share = setup.batch_size / max(1, len(setup.train))
+    found = {"batch-smaller": 2.0 if share > 0.25 else 0.5, "train-longer": 0.0}
+    if setup.batch_size < 4:
+        found["batch-larger"] = 1.5
+    if setup.epochs <= 3 or setup.total_steps < 60:
+        found["train-longer"] = 2.0
+    if not setup.shuffle:
+        found["shuffle-batches"] = 1.5
+    return found
+
+
+def _look_at_layers(setup: Setup) -> dict[str, float]:
+    found: dict[str, float] = {}
+
+    def suspect(key: str, weight: float) -> None:
+        found[key] = max(found.get(key, 0.0), weight)
+
+    for layer in surgery.all_layers(setup.model):
+        config = layer.get_config()
+        if layer.weights and not layer.trainable:
+            suspect("unfreeze", 2.5)
+        if config.get("stateful"):
+            suspect("stateless", 2.0)
+        if "recurrent_activation" in config and (
+            config["activation"] != "tanh" or config["recurrent_activation"] != "sigmoid"
+        ):
+            suspect("gate-activations", 2.0)
+        strongest = max(
+            (config.get(k) or 0.0 for k in ("dropout", "recurrent_dropout", "rate")), default=0.0
+        )
+        suspect("no-regularization", 2.5 * strongest if strongest >= 0.4 else 0.0)
+        if any(k.endswith("_regularizer") and v for k, v in config.items()):
+            suspect("no-regularization", 1.5)
+        if "recurrent_activation" in config and config.get("units", 99) <= 4:
+            suspect("wider", 2.0)
+    return found
+
+
+def _look_at_weights(setup: Setup) -> dict[str, float]:
+    """Identical units, zeros, or a size that no usual initializer gives."""
+    worst = 0.0
+    for layer in surgery.all_layers(setup.model):
+        for weight in layer.get_weights() if not isinstance(layer, keras.Model) else []:
+            if weight.ndim != 2 or min(weight.shape) < 2:
+                continue
+            expected = math.sqrt(2 / sum(weight.shape))
+            deviation = float(weight.std())
+            alike = np.allclose(weight, weight[:, :1])
+            ratio = abs(math.log(max(deviation, 1e-12) / expected))
+            worst = max(worst, 3.0 if alike else ratio - 1.0)
+    return {"reinitialize": worst}
+
+
+def _look_at_padding(setup: Setup) -> dict[str, float]:
+    x = setup.train.x[0]
+    padding = padded_steps(x) if x.ndim == 3 else None
+    share = float(padding.mean()) if padding is not None else 0.0
+    if x.ndim == 2:
+        share = float((x == 0).mean())
+    masked = iv.has_mask(setup.model)
+    return {"remove-mask": 1.0} if masked else {"add-mask": 2 * share}
+
+
+def _look_at_classes(setup: Setup) -> dict[str, float]:
+    task = setup.tasks[0]
+    if task.kind == "regression":
+        return {}
+    counts = np.bincount(task.labels(setup.train.y[0]), minlength=task.class_count)
+    return {"class-weights": math.log2(max(1.0, counts.max() / max(1, counts.min()))) / 2}
+
+
+_LOOKS = (
+    _look_at_scale,
+    _look_at_head,
+    _look_at_optimizer,
+    _look_at_batches,
+    _look_at_layers,
+    _look_at_weights,
+    _look_at_padding,
+    _look_at_classes,
+)
+
+
+def certain_findings(setup: Setup) -> list[Finding]:
+    """Faults that arithmetic decides."""
+    return [*_not_finite(setup), *_outside_the_table(setup), *_floats_embedded(setup),
+            *_constant_features(setup), *_one_class(setup)]  # fmt: skip
+
+
+def _not_finite(setup: Setup) -> list[Finding]:
+    found = []
+    for name, arrays in (("x", setup.train.x), ("y", setup.train.y)):
+        for a in arrays:
+            bad = ~np.isfinite(a) if a.dtype.kind == "f" else np.zeros(1, bool)
+            if bad.any():
+                first = tuple(int(n) for n in np.argwhere(bad)[0])
+                found.append(
+                    Finding(
+                        "LSTM001", "data-quality", "error", 1.0,
+                        f"{name} holds {int(bad.sum())} values that are NaN or infinite, the first "
+                        f"at {first}: one of them makes every loss and every weight NaN.",
+                        (Evidence(f"values of {name} that are not finite", int(bad.sum()), 0,
+                                  "arithmetic"),),
+                        refuted_by="np.isfinite(x).all() is True for what is given to fit.",
+                    )
+                )  # fmt: skip
+    return found
+
+
+def _embeddings(setup: Setup) -> list[Any]:
+    return [
+        layer
+        for layer in surgery.all_layers(setup.model)
+        if isinstance(layer, keras.layers.Embedding)
+    ]
+
+
+def _outside_the_table(setup: Setup) -> list[Finding]:
+    x = setup.train.x[0]
+    for layer in _embeddings(setup):
+        largest, least = float(np.nanmax(x)), float(np.nanmin(x))
+        if x.ndim == 2 and (largest >= layer.input_dim or least < 0):
+            return [
+                Finding(
+                    "LSTM020", "input-encoding", "error", 1.0,
+                    f"indices run from {least:g} to {largest:g}, the embedding has rows 0 to "
+                    f"{layer.input_dim - 1}.",
+                    (Evidence("largest index", largest, layer.input_dim - 1, "the table's size"),),
+                    refuted_by="x.max() < input_dim and x.min() >= 0.", layer=layer.name,
+                )
+            ]  # fmt: skip
+    return []
+
+
+def _floats_embedded(setup: Setup) -> list[Finding]:
+    x = setup.train.x[0]
+    if not _embeddings(setup) or x.dtype.kind != "f" or np.equal(x, np.round(x)).all():
+        return []
+    lost = float((x != np.round(x)).mean())
+    return [
+        Finding(
+            "LSTM020", "input-encoding", "error", 1.0,
+            f"{100 * lost:.0f} % of the inputs are not whole numbers, and the Embedding cuts "
+            f"them to {len(np.unique(x.astype(int)))} indices: what was measured is lost.",
+            (Evidence("inputs that are no whole number", lost, 0.0, "an index is a whole number"),),
+            refuted_by="x holds word or category numbers.", layer=_embeddings(setup)[0].name,
+        )
+    ]  # fmt: skip
+
+
+def _constant_features(setup: Setup) -> list[Finding]:
+    x = setup.train.x[0]
+    if x.ndim != 3 or x.dtype.kind != "f":
+        return []
+    constant = np.flatnonzero(np.ptp(x.reshape(-1, x.shape[-1]), axis=0) == 0)
+    if len(constant) < x.shape[-1]:
+        return []
+    return [
+        Finding(
+            "LSTM002", "data-quality", "error", 1.0,
+            "every input feature is constant: the inputs say nothing about the targets.",
+            (Evidence("constant features", len(constant), x.shape[-1], "variance is zero"),),
+            refuted_by="x.std(axis=(0, 1)) > 0 for some feature.",
+        )
+    ]  # fmt: skip
+
+
+def _one_class(setup: Setup) -> list[Finding]:
+    y = setup.train.y[0]
+    if len(np.unique(y[np.isfinite(y)] if y.dtype.kind == "f" else y)) > 1:
+        return []
+    return [
+        Finding(
+            "LSTM002", "data-quality", "error", 1.0,
+            "all training targets have the same value: there is nothing to learn.",
+            (Evidence("distinct targets", 1, 2, "a constant prediction is perfect"),),
+            refuted_by="np.unique(y_train) has more than one value.",
+        )
+    ]  # fmt: skip

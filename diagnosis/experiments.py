@@ -1,0 +1,221 @@
+"""The search for the cause: the smallest change that restores skill, found by trying.
+
+The user's set-up U and a reference R (all applicable changes together, Adam, a fresh start) are
+trained for the same number of updates. Where R gains nothing over U, the training is sound, or
+there is nothing to learn. Where it does, every change is tried alone on U; what restores most of
+the gap is a cause. Changes that are only enough together are found greedily, and pruned: a change
+that can be left out is no cause (delta debugging, Zeller & Hildebrandt 2002).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from lstm_oracle.diagnosis import interventions as iv
+from lstm_oracle.diagnosis.interventions import Intervention
+from lstm_oracle.diagnosis.lab import Lab, Run
+from lstm_oracle.diagnosis.setup import Setup
+
+# A gain below this is within what two seeds of the same set-up differ by.
+REAL = 0.12
+ENOUGH = 0.7  # of the gap: what the change that names the cause has to restore
+
+
+@dataclass
+class Trial:
+    """One change on the user's set-up, and what came of it."""
+
+    intervention: Intervention
+    setup: Setup
+    run: Run
+    restored: float  # fraction of the gap between the user's set-up and the reference
+
+
+@dataclass
+class Outcome:
+    """All that the experiments measured."""
+
+    user: Run
+    reference: Run
+    steps: int
+    reference_setup: Setup
+    trials: list[Trial] = field(default_factory=list)
+    chosen: list[Trial] = field(default_factory=list)  # the causes, the strongest first
+    sufficient: list[Trial] = field(default_factory=list)  # each restores the gap alone
+    best_rate: float | None = None
+
+    @property
+    def gap(self) -> float:
+        """What the reference gains, in skill."""
+        return score(self.reference) - score(self.user)
+
+
+def score(run: Run) -> float:
+    """Skill at the end, on training and held-out data alike; a diverged run has none."""
+    if run.diverged:
+        return -0.5
+    return (max(run.fitted, -0.5) + max(run.generalized, -0.5)) / 2
+
+
+def reference_of(setup: Setup) -> Setup:
+    """All changes at once, and Adam from a fresh start."""
+    for key in (
+        "clean-data",
+        "repair-head",
+        "unfreeze",
+        "standardize-inputs",
+        "standardize-targets",
+        "gate-activations",
+        "no-regularization",
+        "add-mask",
+        "stateless",
+        "single-activation",
+        "shuffle-batches",
+        "batch-smaller",
+        "batch-larger",
+        "class-weights",
+    ):
+        setup = iv.BY_KEY[key].apply(setup) or setup
+    setup = iv.reinitialize(setup) or setup.changed(fresh_weights=True)
+    return iv.reference_optimizer(setup)
+
+
+def affordable_steps(lab: Lab, setup: Setup, rate: float, share: float) -> int:
+    """Updates that fit in a share of the time left, within what the user would do himself."""
+    return int(np.clip(lab.left * share * rate, 20, max(20, setup.total_steps)))
+
+
+def steps_for(user: Setup, steps: int, setup: Setup) -> int:
+    """The same epochs in batches of another size, or the same updates."""
+    if setup.batch_size == user.batch_size:
+        return max(1, round(steps * setup.epochs / user.epochs))
+    epochs = steps / user.steps_per_epoch
+    return int(np.clip(round(epochs * setup.steps_per_epoch), 10, 4 * steps))
+
+
+def search(
+    lab: Lab, user: Setup, suspicion: dict[str, float], *, seed: int, reserve: float
+) -> Outcome:
+    """Train the user's set-up and the reference, then look for what makes the difference."""
+    lab.say("training the set-up as it is")
+    first = lab.train(user, steps=min(10, user.total_steps), seed=seed)
+    again = lab.train(user, steps=min(12, user.total_steps), seed=seed)
+    steps = affordable_steps(lab, user, max(first.steps_per_second, again.steps_per_second), 0.14)
+    mine = lab.train(user, steps=steps, seed=seed)
+    reference_setup = reference_of(user)
+    lab.say("training the reference")
+    reference = lab.train(
+        reference_setup, steps=max(steps, steps_for(user, steps, reference_setup)), seed=seed
+    )
+    outcome = Outcome(mine, reference, steps, reference_setup)
+    if outcome.gap < REAL:
+        return outcome
+    _one_by_one(lab, user, outcome, suspicion, seed, reserve)
+    _choose(lab, user, outcome, suspicion, seed, reserve)
+    return outcome
+
+
+def _one_by_one(
+    lab: Lab, user: Setup, outcome: Outcome, suspicion: dict[str, float], seed: int, reserve: float
+) -> None:
+    """Every change alone, the most suspect first, while there is time."""
+    candidates = [*iv.TABLE, *_rates(lab, user, outcome, seed, reserve), LONGER]
+    candidates.sort(key=lambda c: suspicion.get(c.key, 0.0) - 0.1 * c.size, reverse=True)
+    for candidate in candidates:
+        if lab.left < reserve:
+            return
+        trial = _try(lab, user, user, outcome, candidate, seed, reserve)
+        if trial is not None:
+            outcome.trials.append(trial)
+
+
+LONGER = Intervention(
+    "train-longer",
+    "under-trained",
+    "LSTM141",
+    "Train for more epochs.",
+    "model.fit(x, y, epochs={epochs})",
+    iv.train_longer,
+    3,
+)
+
+
+def _try(
+    lab: Lab,
+    base: Setup,
+    user: Setup,
+    outcome: Outcome,
+    candidate: Intervention,
+    seed: int,
+    reserve: float,
+) -> Trial | None:
+    changed = candidate.apply(base)
+    if changed is None:
+        return None
+    lab.say(f"trying {candidate.key}")
+    run = lab.train(
+        changed, steps=steps_for(user, outcome.steps, changed), seed=seed, deadline=reserve
+    )
+    restored = (score(run) - score(outcome.user)) / max(outcome.gap, 1e-9)
+    return Trial(candidate, changed, run, restored)
+
+
+def _rates(
+    lab: Lab, user: Setup, outcome: Outcome, seed: int, reserve: float
+) -> list[Intervention]:
+    """A better learning rate for the user's own optimizer, found by a sweep from the start."""
+    rate = iv.rate_of(user)
+    steps = max(12, outcome.steps // 4)
+    best, best_score = rate, -np.inf
+    for factor in (1.0, 10.0, 0.1, 100.0, 0.01, 1000.0, 0.001):
+        if lab.left < 1.5 * reserve or not 1e-6 <= rate * factor <= 10:
+            continue
+        run = lab.train(iv.with_rate(rate * factor)(user), steps=steps, seed=seed, deadline=reserve)
+        value = score(run) - (0 if np.isfinite(run.losses).all() else 1)
+        # The user's own rate keeps the benefit of the doubt.
+        if value > best_score + (0 if factor == 1 else 0.03):
+            best, best_score = rate * factor, value
+    outcome.best_rate = best
+    if best == rate:
+        return []
+    up = best > rate
+    return [
+        Intervention(
+            "learning-rate-up" if up else "learning-rate-down",
+            "learning-rate-low" if up else "learning-rate-high",
+            "LSTM111" if up else "LSTM110",
+            f"Use a learning rate of {best:.1e} in place of {rate:.1e}.",
+            f"model.optimizer.learning_rate = {best:.1e}",
+            iv.with_rate(best),
+            1,
+        )
+    ]
+
+
+def _choose(
+    lab: Lab, user: Setup, outcome: Outcome, suspicion: dict[str, float], seed: int, reserve: float
+) -> None:
+    """The causes: one change that is enough, else several together, without the superfluous."""
+
+    def merit(trial: Trial) -> float:
+        bonus = 0.1 * suspicion.get(trial.intervention.key, 0.0)
+        return min(trial.restored, 1.1) + bonus - 0.04 * trial.intervention.size
+
+    ranked = sorted(outcome.trials, key=merit, reverse=True)
+    outcome.sufficient = [t for t in ranked if t.restored >= ENOUGH]
+    if outcome.sufficient:
+        outcome.chosen = [outcome.sufficient[0]]
+        return
+    base, restored = user, 0.0
+    for trial in ranked:
+        if lab.left < reserve:
+            break
+        helped = _try(lab, base, user, outcome, trial.intervention, seed, reserve)
+        if helped is None or helped.restored < restored + 0.1:
+            continue
+        outcome.chosen.append(helped)
+        base, restored = helped.setup, helped.restored
+        if restored >= ENOUGH:
+            break

@@ -1,0 +1,185 @@
+"""From the arguments of `fit` to a set-up: arrays in hand, held-out part, prototype of the model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+
+from lstm_oracle.diagnosis import surgery
+from lstm_oracle.diagnosis.interventions import loss_name
+from lstm_oracle.diagnosis.setup import Data, Setup
+from lstm_oracle.diagnosis.task import as_list, task_of
+
+Array = np.ndarray
+
+MOST_SEQUENCES = 4000  # more add precision, not insight, and cost the budget
+
+
+class CannotDiagnose(ValueError):
+    """What was passed cannot be diagnosed; the message says what to pass instead."""
+
+
+def setup_of(
+    model: keras.Model,
+    x: Any,
+    y: Any,
+    *,
+    validation_data: Any,
+    validation_split: float,
+    batch_size: int,
+    epochs: int,
+    class_weight: Any,
+    sample_weight: Any,
+    shuffle: bool,
+    seed: int,
+) -> Setup:
+    """What `fit` was about to do, as a value.
+
+    Raises
+    ------
+    CannotDiagnose
+        With what was got, what was expected, and the fix.
+    """
+    _check_model(model)
+    data = _data(x, y, sample_weight, "x")
+    train, held_out = _split(data, validation_data, validation_split, seed)
+    prototype = _prototype(model, train)
+    head = surgery.head_of(prototype)
+    losses = as_list(model.loss)
+    tasks = tuple(
+        task_of(
+            target,
+            loss_name(losses[n] if n < len(losses) else losses[0]),
+            head[2] if head and len(train.y) == 1 else None,
+        )
+        for n, target in enumerate(train.y)
+    )
+    optimizer = keras.optimizers.serialize(model.optimizer)
+    return Setup(
+        prototype, train, held_out, tasks, optimizer, model.loss,
+        loss_weights=getattr(model, "loss_weights", None), batch_size=int(batch_size),
+        epochs=int(epochs), shuffle=bool(shuffle), class_weight=class_weight,
+    )  # fmt: skip
+
+
+def _check_model(model: Any) -> None:
+    if not isinstance(model, keras.Model):
+        raise CannotDiagnose(
+            f"model is of type {type(model).__name__}, expected a compiled keras.Model. "
+            "Load it with keras.saving.load_model, or build it with Keras 3."
+        )
+    if getattr(model, "optimizer", None) is None or getattr(model, "loss", None) is None:
+        raise CannotDiagnose(
+            f"model {model.name!r} is not compiled, expected an optimizer and a loss. "
+            "Call model.compile(optimizer=..., loss=...) first."
+        )
+    if not any("LSTM" in type(layer).__name__ for layer in surgery.all_layers(model)):
+        kinds = ", ".join(sorted({type(layer).__name__ for layer in surgery.all_layers(model)}))
+        raise CannotDiagnose(
+            f"model {model.name!r} has no LSTM, only {kinds or 'no layers'}; expected at least "
+            "one LSTM layer. diagnose is about LSTMs."
+        )
+
+
+def _data(x: Any, y: Any, weight: Any, name: str) -> Data:
+    if y is None:
+        x, y, weight = _gathered(x, weight, name)
+    xs = tuple(_array(a, f"{name}[{n}]") for n, a in enumerate(as_list(x)))
+    ys = tuple(_array(a, f"y[{n}]") for n, a in enumerate(as_list(y)))
+    if not xs or not ys:
+        raise CannotDiagnose(f"{name} or y is empty, expected arrays. Pass what you give to fit.")
+    counts = {len(a) for a in (*xs, *ys)}
+    if len(counts) != 1:
+        raise CannotDiagnose(
+            f"{name} and y hold {', '.join(str(len(a)) for a in (*xs, *ys))} sequences, expected "
+            "the same number. Check how they were cut."
+        )
+    if counts == {0}:
+        raise CannotDiagnose(f"{name} holds no sequences, expected at least two. Pass more data.")
+    return Data(xs, ys, None if weight is None else np.asarray(weight))
+
+
+def _array(value: Any, name: str) -> Array:
+    array = keras.ops.convert_to_numpy(value) if keras.ops.is_tensor(value) else np.asarray(value)
+    if array.dtype.kind not in "fiub" or array.ndim == 0:
+        raise CannotDiagnose(
+            f"{name} has dtype {array.dtype} and shape {array.shape}, expected numbers with a "
+            "batch axis. Convert it with np.asarray(..., dtype='float32')."
+        )
+    return array.astype(np.float32) if array.dtype == np.float64 else array
+
+
+def _gathered(x: Any, weight: Any, name: str) -> tuple[Any, Any, Any]:
+    """Batches of a dataset, generator or PyDataset, joined, up to the most that is used."""
+    if isinstance(x, (np.ndarray, list, tuple, dict)) or keras.ops.is_tensor(x):
+        raise CannotDiagnose(
+            f"y is missing and {name} is {type(x).__name__}, expected targets, or a dataset that "
+            "yields (x, y). Pass y."
+        )
+    batches = []
+    if isinstance(x, keras.utils.PyDataset):
+        batches = [x[n] for n in range(min(len(x), MOST_SEQUENCES))]
+    else:
+        for batch in x:
+            batches.append(batch)
+            if sum(len(as_list(b[0])[0]) for b in batches) >= MOST_SEQUENCES:
+                break
+    if not batches or not isinstance(batches[0], (tuple, list)) or len(batches[0]) < 2:
+        raise CannotDiagnose(
+            f"{name} yielded {'nothing' if not batches else 'no (x, y) pairs'}, expected batches "
+            "(x, y). Check the dataset; an exhausted generator has to be made anew."
+        )
+    return _joined([b[0] for b in batches]), _joined([b[1] for b in batches]), weight
+
+
+def _joined(parts: list[Any]) -> list[Array]:
+    columns = zip(*(as_list(part) for part in parts), strict=True)
+    return [np.concatenate([_array(a, "batch") for a in column]) for column in columns]
+
+
+def _split(data: Data, validation: Any, fraction: float, seed: int) -> tuple[Data, Data]:
+    """Training and held-out part: the user's, or every fifth sequence at random."""
+    rng = np.random.default_rng(seed)
+    if validation is not None:
+        given = validation if isinstance(validation, (tuple, list)) else (validation, None)
+        held_out = _data(given[0], given[1], None, "validation x")
+        return _thinned(data, rng), _thinned(held_out, rng)
+    n = len(data)
+    if n < 2:
+        raise CannotDiagnose(
+            f"x holds {n} sequence, expected at least two: one to train on and one to test on. "
+            "Pass more data."
+        )
+    if fraction:
+        cut = int(n * (1 - fraction))  # Keras takes the last ones, before any shuffling
+        if not 0 < cut < n:
+            raise CannotDiagnose(
+                f"validation_split is {fraction}, expected a fraction that leaves sequences on "
+                "both sides. Pass for example 0.2."
+            )
+        parts = data.take(np.arange(cut)), data.take(np.arange(cut, n))
+    else:
+        order = rng.permutation(n)
+        held = max(1, n // 5)
+        parts = data.take(np.sort(order[held:])), data.take(np.sort(order[:held]))
+    return _thinned(parts[0], rng), _thinned(parts[1], rng)
+
+
+def _thinned(data: Data, rng: np.random.Generator) -> Data:
+    if len(data) <= MOST_SEQUENCES:
+        return data
+    return data.take(np.sort(rng.permutation(len(data))[:MOST_SEQUENCES]))
+
+
+def _prototype(model: keras.Model, train: Data) -> keras.Model:
+    """A clone with the model's weights: the user's own is never called."""
+    prototype = surgery.clone(model)
+    if not prototype.built:
+        prototype(train.x[0][:1] if len(train.x) == 1 else [a[:1] for a in train.x])
+    if model.built:
+        surgery.copy_weights(model, prototype)
+    for mine, theirs in zip(prototype.layers, model.layers, strict=False):
+        mine.trainable = theirs.trainable
+    return prototype

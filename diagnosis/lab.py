@@ -1,0 +1,207 @@
+"""Short trainings under control: the same seeds, the same data order, a budget.
+
+Every training runs on a clone through Keras' own `train_on_batch`, so that what is measured is what
+`fit` would do, on every backend. Compiled clones are kept and started anew, because compiling costs
+more than most of these trainings.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+from lstm_oracle.diagnosis import surgery
+from lstm_oracle.diagnosis.setup import Data, Setup
+
+Array = np.ndarray
+
+EVALUATED = 256  # sequences that a skill is measured on
+
+
+class OutOfTime(Exception):
+    """The budget does not allow another training."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training, as it went."""
+
+    losses: Array  # per update
+    steps: Array  # at which skill was measured
+    train_skill: Array
+    held_out_skill: Array
+    steps_per_second: float
+    sample_loss: float = float("nan")
+
+    @property
+    def fitted(self) -> float:
+        """Skill on training data at the end."""
+        return float(self.train_skill[-1])
+
+    @property
+    def generalized(self) -> float:
+        """Skill on held-out data at the end."""
+        return float(self.held_out_skill[-1])
+
+    @property
+    def diverged(self) -> bool:
+        """Whether a loss stopped being finite, or ended far above where it began."""
+        return not np.isfinite(self.losses).all()
+
+
+@dataclass
+class _Bench:
+    """A compiled clone and the state that it starts from."""
+
+    model: keras.Model
+    weights: list[Array]
+    optimizer_variables: list[Array] | None = None
+
+
+class Lab:
+    """Runs trainings until its time is used up."""
+
+    def __init__(self, seconds: float, progress: Any = None) -> None:
+        self.started = time.monotonic()
+        self.seconds = seconds
+        self.progress = progress or (lambda message: None)
+        self._benches: dict[tuple[Any, ...], _Bench] = {}
+        self._prototypes: list[Any] = []  # kept alive: the benches are keyed by identity
+
+    @property
+    def left(self) -> float:
+        """Seconds that remain."""
+        return self.seconds - (time.monotonic() - self.started)
+
+    def say(self, message: str) -> None:
+        """Report progress, with the time left."""
+        self.progress(f"{message} ({max(0, self.left):.0f} s left)")
+
+    def train(
+        self,
+        setup: Setup,
+        *,
+        steps: int,
+        seed: int = 0,
+        rows: int | None = None,
+        deadline: float = 0,
+    ) -> Run:
+        """Train a clone for a number of updates; `rows` restricts it to the first sequences.
+
+        Stops early, with what it has, when `deadline` seconds of the budget are all that is left.
+        """
+        bench = self._bench(setup, seed)
+        data = setup.train if rows is None else setup.train.take(np.arange(rows))
+        order = np.random.default_rng(seed)
+        probe = order.permutation(len(data))[:EVALUATED]
+        checks = set(np.unique(np.geomspace(1, steps, 6).astype(int)))
+        losses: list[float] = []
+        skills: list[tuple[int, float, float]] = []
+        began = time.monotonic()
+        batches = _batches(data, setup, order)
+        for step in range(1, steps + 1):
+            losses.append(_update(bench.model, next(batches), setup))
+            stop = self.left < deadline or not np.isfinite(losses[-1])
+            if step in checks or stop:
+                skills.append((step, *self._skills(bench.model, setup, data.take(probe))))
+            if stop:
+                break
+        rate = len(losses) / max(1e-6, time.monotonic() - began)
+        at, train, held_out = (np.asarray(column) for column in zip(*skills, strict=True))
+        return Run(np.asarray(losses), at, train, held_out, rate)
+
+    def predict(self, setup: Setup, data: Data, *, seed: int = 0) -> list[Array]:
+        """Predictions of a set-up's model before any training."""
+        return predictions(self._bench(setup, seed).model, data)
+
+    def _skills(self, model: keras.Model, setup: Setup, probe: Data) -> tuple[float, float]:
+        held_out = setup.held_out.take(np.arange(min(EVALUATED, len(setup.held_out))))
+        return (
+            skill(model, setup, probe, scaled=setup.y_scale is not None),
+            skill(model, setup, held_out),
+        )
+
+    def _bench(self, setup: Setup, seed: int) -> _Bench:
+        key = (id(setup.model), str(setup.optimizer), str(setup.loss), str(setup.loss_weights))
+        if key not in self._benches:
+            self._prototypes.append(setup.model)
+            self._benches[key] = _compiled(setup, seed)
+        bench = self._benches[key]
+        _reset(bench, setup, seed)
+        return bench
+
+
+def _compiled(setup: Setup, seed: int) -> _Bench:
+    model = surgery.clone(setup.model, seed=seed)
+    for mine, theirs in zip(model.layers, setup.model.layers, strict=False):
+        mine.trainable = theirs.trainable
+    model.compile(
+        optimizer=keras.optimizers.deserialize(setup.optimizer),
+        loss=setup.loss,
+        loss_weights=setup.loss_weights,
+        # XLA's compile time on TensorFlow is longer than these trainings.
+        jit_compile=keras.backend.backend() == "jax",
+    )
+    return _Bench(model, model.get_weights())
+
+
+def _reset(bench: _Bench, setup: Setup, seed: int) -> None:
+    """Start anew: weights, optimizer, dropout and rate as before the first update."""
+    model, optimizer = bench.model, bench.model.optimizer
+    if setup.fresh_weights or not surgery.copy_weights(setup.model, model):
+        fresh = surgery.clone(setup.model, seed=seed)
+        surgery.copy_weights(fresh, model)
+    if bench.optimizer_variables is None:
+        optimizer.build(model.trainable_variables)
+        bench.optimizer_variables = [np.array(v) for v in optimizer.variables]
+    for variable, value in zip(optimizer.variables, bench.optimizer_variables, strict=True):
+        variable.assign(value)
+    if setup.learning_rate is not None:
+        optimizer.learning_rate = setup.learning_rate
+    for layer in surgery.all_layers(model):
+        generator = getattr(layer, "seed_generator", None)
+        if generator is not None:
+            generator.state.assign(np.array([seed, 0], dtype="uint32"))
+        if getattr(layer, "stateful", False) and hasattr(layer, "reset_states"):
+            layer.reset_states()
+
+
+def _batches(data: Data, setup: Setup, order: np.random.Generator) -> Any:
+    size = min(setup.batch_size, len(data))
+    while True:
+        rows = order.permutation(len(data)) if setup.shuffle else np.arange(len(data))
+        for start in range(0, len(rows) - size + 1, size):
+            yield data.take(rows[start : start + size])
+
+
+def _update(model: keras.Model, batch: Data, setup: Setup) -> float:
+    loss = model.train_on_batch(
+        _fed(batch.x), _fed(batch.y), sample_weight=batch.weight, class_weight=setup.class_weight
+    )
+    return float(loss[0] if isinstance(loss, (list, tuple)) else loss)
+
+
+def _fed(arrays: tuple[Array, ...]) -> Any:
+    return arrays[0] if len(arrays) == 1 else list(arrays)
+
+
+def predictions(model: keras.Model, data: Data) -> list[Array]:
+    """Outputs in inference mode, as NumPy arrays."""
+    outputs = model.predict_on_batch(_fed(data.x))
+    listed = outputs if isinstance(outputs, (list, tuple)) else [outputs]
+    return [np.asarray(o) for o in listed]
+
+
+def skill(model: keras.Model, setup: Setup, data: Data, *, scaled: bool = False) -> float:
+    """Mean skill over the outputs; `scaled` where the targets of `data` are standardized ones."""
+    guesses = setup.in_units_of_the_user(predictions(model, data))
+    targets = setup.in_units_of_the_user(list(data.y)) if scaled else list(data.y)
+    skills = [
+        task.skill(y, p, data.weight)
+        for task, y, p in zip(setup.tasks, targets, guesses, strict=True)
+    ]
+    return float(np.mean(skills))

@@ -1,0 +1,188 @@
+"""Clones of a user's model, whole or with something changed. The user's own is only read."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import keras
+import numpy as np
+
+LayerEdit = Callable[[keras.layers.Layer], keras.layers.Layer | None]
+
+RECURRENT = (keras.layers.LSTM, keras.layers.GRU, keras.layers.SimpleRNN, keras.layers.RNN)
+
+
+class NotCloneable(Exception):
+    """The model cannot be built a second time from its configuration."""
+
+
+@contextlib.contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Whatever Keras draws inside is decided by the seed; the user's random state is untouched.
+
+    Initializers and dropout layers without a seed take theirs from Python's `random`.
+    """
+    state, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002
+    try:
+        yield
+    finally:
+        random.setstate(state)
+        np.random.set_state(numpy_state)  # noqa: NPY002
+
+
+def clone(model: keras.Model, edit: LayerEdit | None = None, *, seed: int = 0) -> keras.Model:
+    """A second model of the same configuration with fresh weights, each layer edited on the way.
+
+    `edit(layer)` gives the layer to put in a layer's place, or None to copy it as it is.
+
+    Raises
+    ------
+    NotCloneable
+        Where a layer, or a subclassed model, cannot be made from its own configuration.
+    """
+
+    def copy(layer: keras.layers.Layer) -> keras.layers.Layer:
+        edited = None if edit is None else edit(layer)
+        return type(layer).from_config(layer.get_config()) if edited is None else edited
+
+    try:
+        with seeded(seed):
+            if isinstance(model, (keras.Sequential, _functional())):
+                return keras.models.clone_model(model, clone_function=copy, recursive=True)
+            return _clone_subclassed(model)
+    except Exception as error:
+        raise NotCloneable(
+            f"model {model.name!r} cannot be built again from its configuration: {error}"
+        ) from error
+
+
+def _functional() -> type:
+    return type(keras.Model(inputs=(i := keras.Input((1,))), outputs=i))
+
+
+def _clone_subclassed(model: keras.Model) -> keras.Model:
+    copy = type(model).from_config(model.get_config())
+    config = model.get_build_config()
+    if config is not None and not copy.built:
+        copy.build_from_config(config)
+    if len(copy.weights) != len(model.weights):
+        raise ValueError("its copy has other weights; give it a get_config that says all")
+    return copy
+
+
+def copy_weights(source: keras.Model, target: keras.Model) -> bool:
+    """Give the target the source's weights; False, and nothing done, where the shapes differ."""
+    weights = source.get_weights()
+    if [w.shape for w in weights] != [tuple(v.shape) for v in target.weights]:
+        return False
+    target.set_weights(weights)
+    return True
+
+
+def edit_config(change: Callable[[str, dict[str, Any]], bool]) -> LayerEdit:
+    """A layer edit from `change(class name, config) -> whether it changed something`, in place.
+
+    Wrappers are looked into: the LSTM in a Bidirectional, the cells of an RNN.
+    """
+
+    def edit(layer: keras.layers.Layer) -> keras.layers.Layer | None:
+        config = layer.get_config()
+        if not _visit(type(layer).__name__, config, change):
+            return None
+        return type(layer).from_config(config)
+
+    return edit
+
+
+def _visit(name: str, config: Any, change: Callable[[str, dict[str, Any]], bool]) -> bool:
+    changed = change(name, config)
+    for inner in list(config.values()):
+        for part in inner if isinstance(inner, list) else [inner]:
+            if isinstance(part, dict) and isinstance(part.get("config"), dict):
+                # A built layer's recorded shapes would contradict an edit.
+                part.pop("build_config", None)
+                changed |= _visit(str(part.get("class_name")), part["config"], change)
+    return changed
+
+
+def in_front(model: keras.Model, layers: list[keras.layers.Layer], *, seed: int = 0) -> keras.Model:
+    """A clone with layers between its (only) input and the rest; weights as in `model`."""
+    inner = clone(model, seed=seed)
+    copy_weights(model, inner)
+    inputs = keras.Input(inner.inputs[0].shape[1:], dtype=inner.inputs[0].dtype)
+    x = inputs
+    for layer in layers:
+        x = layer(x)
+    if isinstance(inner, keras.Sequential):
+        for layer in inner.layers:
+            x = layer(x)
+        return keras.Model(inputs, x)
+    return keras.Model(inputs, inner(x))
+
+
+def behind(model: keras.Model, layers: list[keras.layers.Layer], *, seed: int = 0) -> keras.Model:
+    """A clone with layers after its (only) output; weights as in `model`."""
+    inner = clone(model, seed=seed)
+    copy_weights(model, inner)
+    x = inner.outputs[0]
+    for layer in layers:
+        x = layer(x)
+    return keras.Model(inner.inputs, x)
+
+
+def all_layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
+    """Every layer, submodels and wrappers opened."""
+    for layer in getattr(model, "layers", []):
+        if isinstance(layer, keras.Model):
+            yield from all_layers(layer)
+            continue
+        yield layer
+        for name in ("layer", "forward_layer", "backward_layer", "cell"):
+            inner = getattr(layer, name, None)
+            if isinstance(inner, keras.layers.Layer):
+                yield inner
+
+
+def head_of(model: keras.Model, output: int = 0) -> tuple[Any, str, int] | None:
+    """The last layer with weights before an output, its activation's name, and its width.
+
+    An Activation or Softmax layer behind a linear Dense counts as that Dense's activation. None
+    where the model ends in something else.
+    """
+    if not getattr(model, "outputs", None):
+        return None
+    layer = _producer(model.outputs[output])
+    activation = None
+    while layer is not None and not layer.weights:
+        if isinstance(layer, keras.layers.Softmax):
+            activation = activation or "softmax"
+        elif isinstance(layer, keras.layers.Activation):
+            activation = activation or _name(layer.activation)
+        elif not isinstance(layer, (keras.layers.Dropout, keras.layers.Reshape)):
+            return None
+        layer = _producer(layer.input) if not isinstance(layer.input, list) else None
+    inner = getattr(layer, "layer", layer)  # TimeDistributed(Dense)
+    if isinstance(inner, keras.Model):
+        return head_of(inner)
+    if not hasattr(inner, "activation"):
+        return None
+    own = _name(inner.activation)
+    return layer, activation if own == "linear" and activation else own, _width(inner)
+
+
+def _producer(tensor: Any) -> Any:
+    history = getattr(tensor, "_keras_history", None)
+    return None if history is None else history.operation
+
+
+def _name(function: Any) -> str:
+    return getattr(function, "__name__", str(function))
+
+
+def _width(layer: Any) -> int:
+    return int(getattr(layer, "units", None) or layer.output.shape[-1])

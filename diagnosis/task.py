@@ -1,0 +1,149 @@
+"""What the targets ask for, and how much of it a set of predictions gives: skill.
+
+Skill is 1 for perfect predictions and 0 for the best constant one, whatever the loss, so that
+set-ups with different heads and losses can be compared:
+
+- regression: R^2 = 1 - SSE / SST, the SST around the mean of the *training* targets;
+- classes: (balanced accuracy - 1/K) / (1 - 1/K): a classifier that knows only the class
+  frequencies gets 0, however imbalanced they are (Brodersen et al. 2010).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+Array = np.ndarray
+Kind = Literal["regression", "binary", "multiclass"]
+
+_CLASS_LOSSES = ("crossentropy", "hinge", "focal")
+
+
+@dataclass(frozen=True)
+class Task:
+    """What one output has to predict."""
+
+    kind: Kind
+    classes: Array  # sorted label values; empty for regression
+    coding: Literal["values", "labels", "one-hot"]
+    mean: Array  # of the training targets, per column (regression)
+    per_step: bool  # one target per time step
+
+    @property
+    def class_count(self) -> int:
+        """K, 0 for regression."""
+        return len(self.classes)
+
+    def labels(self, y: Array) -> Array:
+        """Class index of every target, flattened; regression targets as columns."""
+        if self.kind == "regression":
+            return np.asarray(y, np.float64).reshape(-1, len(self.mean))
+        if self.coding == "one-hot":
+            return np.asarray(y).reshape(-1, y.shape[-1]).argmax(-1)
+        return np.searchsorted(self.classes, np.asarray(y).reshape(-1))
+
+    def decided(self, predictions: Array) -> Array:
+        """The class index that each prediction stands for.
+
+        K or more columns: the largest. One column: the nearer class value; a probability or a
+        logit of class 1 is told apart by whether it leaves [0, 1].
+        """
+        p = np.asarray(predictions, np.float64)
+        p = p.reshape(-1, p.shape[-1] if p.ndim > 1 else 1)
+        if p.shape[-1] > 1:
+            return p.argmax(-1)
+        p = p[:, 0]
+        if self.kind == "binary":
+            low, high = self.classes if self.coding == "labels" else (0.0, 1.0)
+            outside = np.nanmin(p) < min(low, 0) - 1e-6 or np.nanmax(p) > max(high, 1) + 1e-6
+            threshold = 0.0 if outside else (float(low) + float(high)) / 2
+            return (p > threshold).astype(int)
+        return np.abs(p[:, None] - np.asarray(self.classes, float)).argmin(-1)
+
+    def skill(self, y: Array, predictions: Array, weight: Array | None = None) -> float:
+        """Skill of predictions; -1 where any is not finite. `weight` 0 leaves an entry out."""
+        p = np.asarray(predictions, np.float64)
+        if not np.isfinite(p).all():
+            return -1.0
+        keep = np.ones(1, bool) if weight is None else np.asarray(weight).reshape(-1) > 0
+        if self.kind == "regression":
+            return self._r_squared(self.labels(y), p, keep)
+        return self._balanced(self.labels(y), self.decided(p), keep)
+
+    def _r_squared(self, y: Array, p: Array, keep: Array) -> float:
+        if p.size != y.size:
+            return -1.0  # a shape that only broadcasting makes comparable predicts nothing
+        p = p.reshape(y.shape)
+        y, p = (y, p) if keep.size == 1 else (y[keep], p[keep])
+        total = np.square(y - self.mean).sum(0)
+        rest = np.square(y - p).sum(0)
+        columns = total > 0
+        if not columns.any():
+            return 0.0
+        return float(np.clip(1 - rest[columns] / total[columns], -1, 1).mean())
+
+    def _balanced(self, y: Array, decided: Array, keep: Array) -> float:
+        if len(decided) != len(y):
+            return -1.0
+        y, decided = (y, decided) if keep.size == 1 else (y[keep], decided[keep])
+        recalls = [(decided[y == k] == k).mean() for k in np.unique(y)]
+        K = len(recalls)
+        return 0.0 if K < 2 else float((np.mean(recalls) - 1 / K) / (1 - 1 / K))
+
+
+def task_of(y: Array, loss_name: str, head_width: int | None = None) -> Task:
+    """What the targets are, from themselves; the loss decides only what they leave open.
+
+    Integers with few distinct values are classes under a classification loss, or where the head
+    has a unit for each of them; else they are quantities.
+    """
+    y = np.asarray(y)
+    flat = y.reshape(-1)
+    finite = flat[np.isfinite(flat)] if flat.dtype.kind == "f" else flat
+    mean = np.zeros(0)
+    per_step = y.ndim > 2 or (y.ndim == 2 and y.shape[1] > 1 and not _is_one_hot(y))
+    wants_classes = any(word in loss_name for word in _CLASS_LOSSES)
+    if _is_one_hot(y):
+        kind: Kind = "binary" if y.shape[-1] == 2 else "multiclass"
+        return Task(kind, np.arange(y.shape[-1]), "one-hot", mean, y.ndim > 2)
+    values = np.unique(finite)
+    whole = len(values) > 0 and np.equal(values, np.round(values.astype(float))).all()
+    few = 2 <= len(values) <= max(2, min(64, len(finite) // 4))
+    by_head = head_width is not None and head_width > 1 and head_width == len(values)
+    if whole and few and (wants_classes or by_head or len(values) == 2):
+        kind = "binary" if len(values) == 2 else "multiclass"
+        return Task(kind, values, "labels", mean, per_step)
+    columns = 1 if y.ndim < 2 else y.shape[-1]
+    mean = np.nanmean(y.reshape(-1, columns).astype(np.float64), axis=0)
+    return Task("regression", np.zeros(0), "values", mean, y.ndim > 2)
+
+
+def _is_one_hot(y: Array) -> bool:
+    return bool(
+        y.ndim >= 2 and y.shape[-1] > 1 and np.isin(y, (0, 1)).all() and (y.sum(-1) == 1).all()
+    )
+
+
+def padded_steps(x: Array, value: float = 0.0) -> Array | None:
+    """(B, T), True where a step of x is padding: every feature equal to `value` up to an end.
+
+    None where x is no (B, T, F) or where fewer than one sequence in twenty has such an end.
+    """
+    if x.ndim != 3 or x.shape[1] < 2:
+        return None
+    blank = (x == value).all(-1)
+    leading = np.logical_and.accumulate(blank, axis=1)
+    trailing = np.logical_and.accumulate(blank[:, ::-1], axis=1)[:, ::-1]
+    padding = leading if leading.sum() > trailing.sum() else trailing
+    return padding if (padding.any(1)).mean() > 0.05 else None
+
+
+def as_list(value: Any) -> list[Any]:
+    """Inputs or targets as a list, however they came."""
+    if value is None:
+        return []
+    if isinstance(value, dict):
+        return list(value.values())
+    return list(value) if isinstance(value, (list, tuple)) else [value]
