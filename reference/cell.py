@@ -42,7 +42,7 @@ Gates = dict[str, Array]  # one array per gate that has weights, keyed by its le
 
 
 class Step(NamedTuple):
-    """All that a step computes, (B, H) each; with a leading time axis, all that a sequence does."""
+    """All that a step computes, (B, H) each."""
 
     z: Gates  # pre-activations, peepholes included, before activation_clip
     i: Array
@@ -53,14 +53,6 @@ class Step(NamedTuple):
     c: Array
     s: Array  # sigma_c(c): the squashed cell
     h: Array
-
-
-class Slopes(NamedTuple):
-    """Derivatives of every function of a step at its own argument, (B, H) or (T, B, H) each."""
-
-    z: Gates  # dk/dz_k: i', f', g', o'
-    c: Array  # sigma_c'(c)
-    clip: Array | float  # dc/dc_free
 
 
 def _activate(spec: Spec, k: str, z: Array) -> Array:
@@ -82,8 +74,8 @@ def _own_input_gate(spec: Spec, z: Gates, f: Array) -> Array:
     return _activate(spec, "i", z["i"])
 
 
-def _own_input_gate_backward(d_i: Array, d_f: Array, slope: Gates) -> Gates:
-    return {"i": d_i * slope["i"], "f": d_f * slope["f"]}
+def _own_input_gate_backward(spec: Spec, z: Gates, d_i: Array, d_f: Array) -> Gates:
+    return {"i": d_i * _slope(spec, "i", z["i"]), "f": d_f * _slope(spec, "f", z["f"])}
 
 
 def _coupled_input_gate(spec: Spec, z: Gates, f: Array) -> Array:
@@ -91,13 +83,13 @@ def _coupled_input_gate(spec: Spec, z: Gates, f: Array) -> Array:
     return TABLE[spec.f_activation].complement(_bounded(spec, z["f"]))
 
 
-def _coupled_input_gate_backward(d_i: Array, d_f: Array, slope: Gates) -> Gates:
-    return {"f": (d_f - d_i) * slope["f"]}
+def _coupled_input_gate_backward(spec: Spec, z: Gates, d_i: Array, d_f: Array) -> Gates:
+    return {"f": (d_f - d_i) * _slope(spec, "f", z["f"])}
 
 
 class _InputGate(NamedTuple):
     forward: Callable[[Spec, Gates, Array], Array]
-    backward: Callable[[Array, Array, Gates], Gates]
+    backward: Callable[[Spec, Gates, Array, Array], Gates]
 
 
 INPUT_GATE = {
@@ -130,7 +122,7 @@ def forward(spec: Spec, p: Gates, z: Gates, c_prev: Array) -> Step:
 
 
 def backward(
-    spec: Spec, p: Gates, step: Step, slope: Slopes, c_prev: Array, d_h: Array, d_c: Array
+    spec: Spec, p: Gates, step: Step, c_prev: Array, d_h: Array, d_c: Array
 ) -> tuple[Gates, Array, Array]:
     """Gradients of one step: d_z {k: (B, H)}, d_c (B, H) of c_t in all, and d_c_prev (B, H).
 
@@ -140,26 +132,19 @@ def backward(
     d_c : (B, H), the part of dL/dc_t that comes back from step t + 1.
     """
     d_o = d_h * step.s
-    d_z_o = d_o * slope.z["o"]
-    d_c = d_c + d_h * step.o * slope.c
+    d_z_o = d_o * _slope(spec, "o", step.z["o"])
+    d_c = d_c + d_h * step.o * TABLE[spec.c_activation].derivative(step.c)
     if "o" in p:
         d_c = d_c + d_z_o * p["o"]
-    d_c_free = d_c * slope.clip
+    d_c_free = d_c
+    if spec.cell_clip is not None:
+        d_c_free = d_c * clip_derivative(step.c_free, spec.cell_clip)
     d_i = d_c_free * step.g
     d_f = d_c_free * c_prev
     d_g = d_c_free * step.i
-    d_z = INPUT_GATE[spec.coupled].backward(d_i, d_f, slope.z)
-    d_z |= {"g": d_g * slope.z["g"], "o": d_z_o}
+    d_z = INPUT_GATE[spec.coupled].backward(spec, step.z, d_i, d_f)
+    d_z |= {"g": d_g * _slope(spec, "g", step.z["g"]), "o": d_z_o}
     d_c_prev = d_c_free * step.f
     for k in _SEES_PREVIOUS.intersection(p):
         d_c_prev = d_c_prev + d_z[k] * p[k]
     return d_z, d_c, d_c_prev
-
-
-def slopes(spec: Spec, step: Step) -> Slopes:
-    """Every derivative that `backward` needs, for one step or for all of them at once."""
-    return Slopes(
-        z={k: _slope(spec, k, z) for k, z in step.z.items()},
-        c=TABLE[spec.c_activation].derivative(step.c),
-        clip=1.0 if spec.cell_clip is None else clip_derivative(step.c_free, spec.cell_clip),
-    )

@@ -10,6 +10,7 @@ feature.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,10 +41,9 @@ class ScanTape:
     architecture: Spec
     params: dict[str, Array]
     x: Array  # (T, B, I), zero at masked steps
-    steps: cell.Step
-    r: Array  # (T, B, R) carried out of each step
-    r_prev: Array  # and into it
-    c_prev: Array
+    steps: list[cell.Step]
+    r: Array  # (T + 1, B, R), the state carried into each step, and out of the last
+    c: Array  # (T + 1, B, H)
     mask: Array | None  # (T, B, 1), True at real steps
     emitting: Array | None  # (T, B, 1), True where the carried r is emitted, zeros elsewhere
     input_product: GateProduct
@@ -51,8 +51,9 @@ class ScanTape:
 
     def trace(self) -> Trace:
         """Every gate and state of every step."""
-        steps = map_leaves(_swap, self.steps)
-        return Trace(steps.z, steps.i, steps.f, steps.g, steps.o, steps.c, steps.h, _swap(self.r))
+        every = map_leaves(lambda *arrays: _swap(_stack(arrays)), *self.steps)
+        r = _swap(self.r[1:])
+        return Trace(every.z, every.i, every.f, every.g, every.o, every.c, every.h, r)
 
 
 @forward_pass.register
@@ -79,29 +80,25 @@ def _scan(
         steps.append(step)
         carried.append(State(r, c))
 
-    r_all = np.stack([s.h for s in carried])  # (T + 1, B, R), the initial state first
-    c_all = np.stack([s.c for s in carried])
     tape = ScanTape(
         architecture=spec,
         params=params,
         x=x,
-        steps=map_leaves(lambda *arrays: np.stack(arrays), *steps),
-        r=r_all[1:],
-        r_prev=r_all[:-1],
-        c_prev=c_all[:-1],
+        steps=steps,
+        r=_stack([state.h for state in carried]),
+        c=_stack([state.c for state in carried]),
         mask=keep,
         emitting=emitting,
         input_product=inputs,
         recurrent_product=recurrent,
     )
-    return Output(_swap(_where(emitting, tape.r)), State(r, c)), tape
+    return Output(_swap(_where(emitting, tape.r[1:])), State(r, c)), tape
 
 
 @backward_pass.register
 def _scan_backward(tape: ScanTape, d_y: Array, d_state: State) -> Gradients:
     spec, params, keep = tape.architecture, tape.params, tape.mask
     p = _peepholes(spec, params)
-    slope = cell.slopes(spec, tape.steps)
     d_emitted = _where(tape.emitting, _swap(d_y))
     d_r, d_c = d_state
     d_h_all, d_r_all, d_c_all, d_z_all = [], [], [], []
@@ -109,8 +106,7 @@ def _scan_backward(tape: ScanTape, d_y: Array, d_state: State) -> Gradients:
         d_r = d_r + d_emitted[t]
         new, old = (State(d_r, d_c), None) if keep is None else _share(keep[t], State(d_r, d_c))
         d_h = _project_backward(params, new.h)
-        step, slope_t = _at(tape.steps, t), _at(slope, t)
-        d_z, d_c_t, d_c = cell.backward(spec, p, step, slope_t, tape.c_prev[t], d_h, new.c)
+        d_z, d_c_t, d_c = cell.backward(spec, p, tape.steps[t], tape.c[t], d_h, new.c)
         d_z_fused = np.concatenate([d_z[k] for k in spec.gates], axis=-1)
         d_r_all.append(new.h)
         d_h_all.append(d_h)
@@ -121,12 +117,12 @@ def _scan_backward(tape: ScanTape, d_y: Array, d_state: State) -> Gradients:
             d_r, d_c = d_r + old.h, d_c + old.c
 
     d_z_fused, d_r_new, d_h, d_c_each = (
-        np.stack(arrays[::-1]) for arrays in (d_z_all, d_r_all, d_h_all, d_c_all)
+        _stack(arrays[::-1]) for arrays in (d_z_all, d_r_all, d_h_all, d_c_all)
     )
     d_z = _split(spec, d_z_fused)
     d_params = (
         tape.input_product.d_weights(tape.x, d_z_fused)
-        | tape.recurrent_product.d_weights(tape.r_prev, d_z_fused)
+        | tape.recurrent_product.d_weights(tape.r[:-1], d_z_fused)
         | {f"b_{k}": d_z[k].sum(axis=(0, 1)) for k in spec.gates if spec.use_bias}
         | {f"p_{k}": (d_z[k] * _seen(tape, k)).sum(axis=(0, 1)) for k in spec.peepholes}
         | _d_projection(tape, d_r_new)
@@ -144,6 +140,11 @@ def _swap(a: Array) -> Array:
     return np.swapaxes(a, 0, 1)
 
 
+def _stack(arrays: Sequence[Array]) -> Array:
+    """One step's arrays (B, N) to (T, B, N); np.stack takes twice as long."""
+    return np.concatenate(arrays).reshape(len(arrays), *arrays[0].shape)
+
+
 def _where(keep: Array | None, a: Array) -> Array:
     """Keep `a` where `keep`, zero elsewhere: its own gradient."""
     return a if keep is None else np.where(keep, a, 0)
@@ -159,18 +160,13 @@ def _split(spec: Spec, fused: Array) -> dict[str, Array]:
     return {k: fused[..., n * H : (n + 1) * H] for n, k in enumerate(spec.gates)}
 
 
-def _at(tree: Any, t: int) -> Any:
-    """Step t of arrays with a leading time axis; what has none holds for every step."""
-    return map_leaves(lambda a: a[t] if isinstance(a, np.ndarray) else a, tree)
-
-
 def _peepholes(spec: Spec, params: dict[str, Array]) -> dict[str, Array]:
     return {k: params[f"p_{k}"] for k in spec.peepholes}
 
 
 def _seen(tape: ScanTape, k: str) -> Array:
     """The cell that gate k's peephole saw: c_{t-1}, or c_t for the output gate."""
-    return tape.steps.c if k == "o" else tape.c_prev
+    return _stack([step.c for step in tape.steps]) if k == "o" else tape.c[:-1]
 
 
 def _choose(keep: Array, new: State, old: State) -> State:
@@ -198,5 +194,5 @@ def _project_backward(params: dict[str, Array], d_r: Array) -> Array:
 def _d_projection(tape: ScanTape, d_r: Array) -> dict[str, Array]:
     if "V" not in tape.params:
         return {}
-    h = tape.steps.h
+    h = _stack([step.h for step in tape.steps])
     return {"V": h.reshape(-1, h.shape[-1]).T @ d_r.reshape(-1, d_r.shape[-1])}
