@@ -1,1 +1,28 @@
-"""TODO"""
+"""Does this implementation agree with the oracle?
+
+`verify_implementations` runs every installed implementation over the matrix of `cases`; `compare`
+holds one result against the oracle, with tolerances that `yardstick` measures. Nothing here imports
+a framework: that happens in a process of its own per implementation.
+"""
+
+from lstm_oracle.conformance.case import Case, Result, run_oracle
+from lstm_oracle.conformance.compare import compare
+from lstm_oracle.conformance.matrix import cases
+from lstm_oracle.conformance.report import BlockError, CaseReport, ImplementationReport, Status
+from lstm_oracle.conformance.runner import verify_implementations
+from lstm_oracle.conformance.yardstick import truth, yardstick
+
+__all__ = [
+    "BlockError",
+    "Case",
+    "CaseReport",
+    "ImplementationReport",
+    "Result",
+    "Status",
+    "cases",
+    "compare",
+    "run_oracle",
+    "truth",
+    "verify_implementations",
+    "yardstick",
+]

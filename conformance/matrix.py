@@ -336,7 +336,7 @@ def _draw(recipe: Recipe, name: str, dtype: str, rng: np.random.Generator) -> Ca
         params=params,
         x=x,
         state=numbers(0.5, states) if recipe.state else None,
-        mask=mask,
+        mask=None if mask is None else np.ascontiguousarray(mask),
         dropout=_draw_dropout(architecture, recipe, rng) if recipe.dropout else None,
         d_y=numbers(size if "y" in chosen else 0.0, output_shapes(architecture, B, T)),
         d_state=_select(d_state, chosen),

@@ -1,0 +1,130 @@
+"""Defects of others that are known and public: what explains a disagreement, and whom to tell.
+
+A row never hides anything: a case that it matches still counts as a disagreement, and says why.
+Every row was reproduced with the versions that it names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from lstm_oracle.conformance.adapters.support import specs
+from lstm_oracle.conformance.case import Case
+from lstm_oracle.reference.spec import Architecture, Bidirectional, Reverse, Stack
+
+KERAS = "keras.layers.LSTM"
+
+
+@dataclass(frozen=True)
+class Defect:
+    """A known defect: where it shows, and what to say."""
+
+    implementation: str
+    backends: tuple[str, ...]
+    first: tuple[int, int, int]  # the first version of `package` in which it was seen
+    last: tuple[int, int, int]  # the last in which it was seen: later ones are not excused
+    shows: Callable[[Case, str], bool]  # (case, backend)
+    explanation: str
+    package: str = "keras"
+
+
+def _float64(case: Case, backend: str) -> bool:
+    return case.dtype == "float64"
+
+
+def _poisoned(case: Case, backend: str) -> bool:
+    return case.mask is not None and bool((case.x != case.x)[~case.mask].any())
+
+
+def _unrolled(case: Case) -> bool:
+    return bool(case.options.get("unroll")) and case.mask is not None
+
+
+def _has(architecture: Architecture, kind: type) -> bool:
+    if isinstance(architecture, kind):
+        return True
+    return isinstance(architecture, Stack) and any(_has(a, kind) for a in architecture.layers)
+
+
+def _unrolled_zero(case: Case, backend: str) -> bool:
+    emits = {spec.masked_output for spec in specs(case.architecture)}
+    return _unrolled(case) and "zero" in emits
+
+
+def _unrolled_backwards(case: Case, backend: str) -> bool:
+    both = (Bidirectional, Reverse)
+    return _unrolled(case) and any(_has(case.architecture, kind) for kind in both)
+
+
+def _leading_mask(case: Case, backend: str) -> bool:
+    """A masked step before the first real one of some sequence, in the order of processing."""
+    if case.mask is None or _has(case.architecture, Bidirectional):
+        return False
+    first_processed = -1 if _has(case.architecture, Reverse) else 0
+    emits = {spec.masked_output for spec in specs(case.architecture)}
+    return emits == {"previous"} and bool((~case.mask[:, first_processed]).any())
+
+
+def _dropout_implementation_1(case: Case, backend: str) -> bool:
+    return case.dropout is not None and (
+        case.options.get("implementation") == 1 and case.dropout.h is None
+    )
+
+
+DEFECTS: tuple[Defect, ...] = (
+    Defect(
+        KERAS, ("tensorflow", "jax", "torch"), (3, 15, 1), (3, 15, 1), _poisoned,
+        "keras.layers.LSTM computes masked steps before it discards them, so NaN or Inf in the "
+        "padding makes every weight gradient NaN. Replace the padding by zeros.",
+    ),
+    Defect(
+        KERAS, ("tensorflow", "jax", "torch"), (3, 15, 1), (3, 15, 1), _dropout_implementation_1,
+        "keras.layers.LSTM with dropout and implementation=1 fails in training: the fused path "
+        "takes the list of one mask per gate for one mask. Use implementation=2.",
+    ),
+    Defect(
+        KERAS, ("jax",), (3, 15, 1), (3, 15, 1), _unrolled_zero,
+        "keras.layers.LSTM with unroll=True on JAX ignores zero_output_for_mask, which "
+        "Bidirectional relies on: the previous output is emitted in place of zeros.",
+    ),
+    Defect(
+        KERAS, ("torch",), (3, 15, 1), (3, 15, 1), _unrolled_backwards,
+        "keras.layers.LSTM with unroll=True, a mask and go_backwards crashes on PyTorch.",
+    ),
+    Defect(
+        KERAS, ("jax",), (3, 15, 1), (3, 15, 1), _leading_mask,
+        "keras.layers.LSTM on JAX emits the initial state at masked steps before the first real "
+        "one; on TensorFlow and PyTorch it emits zeros.",
+    ),
+    Defect(
+        KERAS, ("jax", "torch"), (3, 15, 1), (3, 15, 1), _float64,
+        "float64 is not float64 in Keras on this backend: ops.tanh (JAX) and ops.matmul "
+        "(PyTorch) compute in float32 and cast back (keras#23223, keras#23704).",
+    ),
+)  # fmt: skip
+
+
+def explain(name: str, backend: str, versions: dict[str, str], case: Case) -> str:
+    """What is known about a disagreement of this implementation on this case; "" if nothing."""
+    return next(
+        (
+            defect.explanation
+            for defect in DEFECTS
+            if name.startswith(defect.implementation)
+            and backend in defect.backends
+            and defect.first <= _version(versions.get(defect.package, "")) <= defect.last
+            and defect.shows(case, backend)
+        ),
+        "",
+    )
+
+
+def _version(text: str) -> tuple[int, ...]:
+    """3.15.1 to (3, 15, 1); what is not a number ends it."""
+    numbers: list[int] = []
+    for part in text.split(".")[:3]:
+        if not part.isdigit():
+            break
+        numbers.append(int(part))
+    return tuple(numbers)
