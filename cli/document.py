@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +12,9 @@ from typing import Any, Literal, TypeAlias
 Style: TypeAlias = Literal["", "good", "bad", "dim"]
 _RICH_STYLES = {"": "", "good": "green", "bad": "bold red", "dim": "dim"}
 _MIN_WIDTH = 60
+_NARROWEST = 8  # column of text
+_GAP = 2  # between two columns in plain text
+_RULES = 3  # between two columns where rich draws lines
 
 
 @dataclass(frozen=True)
@@ -23,16 +27,17 @@ class Heading:
 
 @dataclass(frozen=True)
 class Paragraph:
-    """Wrapped text; later lines of it hang by `indent` characters more than the first."""
+    """Wrapped text; later lines of it hang by `indent` characters; no gap above if `tight`."""
 
     text: str
     style: Style = ""
     indent: int = 0
+    tight: bool = False
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column's title; numbers stand right, and only text may be wrapped."""
+    """A column's title; numbers stand right, and only text is wrapped where space is short."""
 
     title: str
     number: bool = False
@@ -40,7 +45,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of text, each with a style."""
+    """Rows of text, each with a style; a cell may have several lines."""
 
     columns: Sequence[Column]
     rows: Sequence[Sequence[str]]
@@ -65,33 +70,38 @@ def render(
 
 
 def render_plain(document: Document, *, width: int) -> str:
-    """The document in ASCII-drawn tables, as wide as asked for."""
+    """The document in ASCII-drawn tables, no wider than asked for."""
     width = max(width, _MIN_WIDTH)
-    return "\n\n".join(_plain(element, width) for element in document) + "\n"
+    parts = []
+    for n, element in enumerate(document):
+        parts.append(_gap(element) if n else "")
+        parts.append(_plain(element, width))
+    return "".join(parts) + "\n"
+
+
+def _gap(element: Heading | Paragraph | Table) -> str:
+    return "\n" if isinstance(element, Paragraph) and element.tight else "\n\n"
 
 
 def _plain(element: Heading | Paragraph | Table, width: int) -> str:
     if isinstance(element, Table):
         return _plain_table(element, width)
     if isinstance(element, Heading):
-        return f"{element.text}\n{'-' * len(element.text)}"
+        return f"{element.text}\n{'-' * min(len(element.text), width)}"
     return _wrap(element, width)
 
 
 def _wrap(paragraph: Paragraph, width: int) -> str:
     return textwrap.fill(
-        paragraph.text,
-        width,
-        subsequent_indent=" " * paragraph.indent,
-        break_on_hyphens=False,
-        break_long_words=False,
+        paragraph.text, width, subsequent_indent=" " * paragraph.indent, break_on_hyphens=False
     )
 
 
 def _plain_table(table: Table, width: int) -> str:
-    widths = _column_widths(table, width)
+    widths = _column_widths(table, width - _GAP * (len(table.columns) - 1))
+    gap = " " * _GAP
     lines = _plain_row([column.title for column in table.columns], table.columns, widths)
-    lines.append("  ".join("-" * n for n in widths))
+    lines.append(gap.join("-" * n for n in widths))
     for row in table.rows:
         lines += _plain_row(row, table.columns, widths)
     return "\n".join(line.rstrip() for line in lines)
@@ -99,33 +109,60 @@ def _plain_table(table: Table, width: int) -> str:
 
 def _plain_row(cells: Sequence[str], columns: Sequence[Column], widths: list[int]) -> list[str]:
     """One row, as many lines as its longest cell needs."""
-    wrapped = [textwrap.wrap(cell, n) or [""] for cell, n in zip(cells, widths, strict=True)]
+    wrapped = [_wrap_cell(cell, n) for cell, n in zip(cells, widths, strict=True)]
     height = max(map(len, wrapped))
-    lines = []
-    for n in range(height):
-        parts = [
-            cell[n].rjust(wide) if column.number else cell[n].ljust(wide)
-            for cell, column, wide in zip(
-                (part + [""] * height for part in wrapped), columns, widths, strict=True
-            )
-        ]
-        lines.append("  ".join(parts))
-    return lines
+    padded = [lines + [""] * (height - len(lines)) for lines in wrapped]
+    return [
+        (" " * _GAP).join(
+            lines[n].rjust(wide) if column.number else lines[n].ljust(wide)
+            for lines, column, wide in zip(padded, columns, widths, strict=True)
+        )
+        for n in range(height)
+    ]
+
+
+def _wrap_cell(cell: str, width: int) -> list[str]:
+    """The lines of a cell; a path is broken behind a slash, and only then inside a word."""
+    return [part for line in cell.split("\n") for part in _wrap_line(line, width)]
+
+
+def _wrap_line(line: str, width: int) -> list[str]:
+    indent = line[: len(line) - len(line.lstrip())]
+    lines = _wrap_words(line.lstrip(), width - len(indent))
+    return [indent + part for part in lines]
+
+
+def _wrap_words(line: str, width: int) -> list[str]:
+    lines = [""]
+    for piece in re.findall(r"[^\s/]*/|[^\s/]+|\s+", line):
+        if len(lines[-1]) + len(piece) > width and lines[-1].strip():
+            lines.append("")
+        piece = piece if lines[-1] else piece.lstrip()
+        while len(piece) > width:
+            lines[-1], piece = piece[:width], piece[width:]
+            lines.append("")
+        lines[-1] += piece
+    return [part.rstrip() for part in lines]
 
 
 def _column_widths(table: Table, width: int) -> list[int]:
     """Every column as wide as its content; then the widest texts give way until the row fits."""
     content = [
-        max(len(cell) for cell in (column.title, *(row[n] for row in table.rows)))
-        for n, column in enumerate(table.columns)
+        max(len(line) for cell in (column.title, *cells) for line in cell.split("\n"))
+        for column, cells in _by_column(table)
     ]
+    least = [max(_NARROWEST, len(column.title)) for column in table.columns]
     text = [n for n, column in enumerate(table.columns) if not column.number]
-    while sum(content) + 2 * (len(content) - 1) > width:
-        widest = max(text, key=lambda n: content[n])
-        if content[widest] <= 8:
+    while sum(content) > width:
+        wide = [n for n in text if content[n] > least[n]]
+        if not wide:
             break
-        content[widest] -= 1
+        content[max(wide, key=lambda n: content[n])] -= 1
     return content
+
+
+def _by_column(table: Table) -> list[tuple[Column, list[str]]]:
+    return [(column, [row[n] for row in table.rows]) for n, column in enumerate(table.columns)]
 
 
 # --- rich -----------------------------------------------------------------------------------------
@@ -134,44 +171,47 @@ def _column_widths(table: Table, width: int) -> list[int]:
 def render_rich(
     document: Document, *, width: int, colour: bool = False, ascii_only: bool = False
 ) -> str:
-    """The document drawn by rich."""
+    """The document drawn by rich: with lines around the cells where there is room for them."""
     from rich.console import Console
     from rich.text import Text
 
+    width = max(width, _MIN_WIDTH)
     console = Console(
         file=io.StringIO(),
-        width=max(width, _MIN_WIDTH),
+        width=width,
         force_terminal=colour,
         color_system="standard" if colour else None,
         highlight=False,
         legacy_windows=False,
     )
-    for element in document:
+    for n, element in enumerate(document):
+        # A table ends its last line by itself.
+        done = 1 if n and isinstance(document[n - 1], Table) else 0
+        console.print(end=_gap(element)[done:] if n else "")
         if isinstance(element, Table):
-            console.print(_rich_table(element, ascii_only))
+            console.print(_rich_table(element, width, ascii_only), end="")
         elif isinstance(element, Heading):
-            console.print(Text(element.text, style=_RICH_STYLES[element.style] or "bold"))
+            console.print(Text(element.text, style=_RICH_STYLES[element.style] or "bold"), end="")
         else:
-            wrapped = _wrap(element, console.width)
-            console.print(Text(wrapped, style=_RICH_STYLES[element.style]), soft_wrap=True)
-        console.print()
+            wrapped = Text(_wrap(element, width), style=_RICH_STYLES[element.style])
+            console.print(wrapped, soft_wrap=True, end="")
     text = console.file.getvalue()
-    return "\n".join(line.rstrip() for line in text.rstrip().splitlines()) + "\n"
+    return "\n".join(line.rstrip() for line in text.split("\n")).rstrip() + "\n"
 
 
-def _rich_table(table: Table, ascii_only: bool) -> Any:
+def _rich_table(table: Table, width: int, ascii_only: bool) -> Any:
     from rich import box
     from rich.table import Table as RichTable
     from rich.text import Text
 
-    drawn = RichTable(box=box.ASCII2 if ascii_only else box.ROUNDED, header_style="bold")
-    for column in table.columns:
+    lines = box.ASCII2 if ascii_only else box.ROUNDED
+    widths = _column_widths(table, width - _RULES * len(table.columns) - 1)
+    drawn = RichTable(box=lines, header_style="bold")
+    for column, wide in zip(table.columns, widths, strict=True):
         drawn.add_column(
-            column.title,
-            justify="right" if column.number else "left",
-            no_wrap=column.number,
-            overflow="fold",
+            column.title, justify="right" if column.number else "left", width=wide, no_wrap=True
         )
     for row, style in zip(table.rows, table.styles, strict=True):
-        drawn.add_row(*map(Text, row), style=_RICH_STYLES[style])
+        cells = ("\n".join(_wrap_cell(cell, n)) for cell, n in zip(row, widths, strict=True))
+        drawn.add_row(*map(Text, cells), style=_RICH_STYLES[style])
     return drawn

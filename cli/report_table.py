@@ -14,6 +14,7 @@ from lstm_oracle.conformance.report import (
     ModelReport,
 )
 
+_WIDE = 110  # characters, from which on everything has a column of its own
 _SHOWN = 5  # disagreements of one kind that are listed one by one
 _LEGEND = (
     "error: distance to the oracle, relative. ratio: that error over its tolerance, which is "
@@ -25,52 +26,58 @@ _LEGEND = (
 # --- implementations ------------------------------------------------------------------------------
 
 
-def implementations_document(reports: Sequence[ImplementationReport]) -> Document:
+def implementations_document(
+    reports: Sequence[ImplementationReport], *, width: int = 120
+) -> Document:
     """The table of implementations, every disagreement explained, and what could not be run."""
     ran = [report for report in reports if not report.unavailable]
     document: Document = []
     if ran:
-        document.append(_implementations_table(ran))
+        document.append(_implementations_table(ran, width >= _WIDE))
         document.append(Paragraph(_LEGEND, "dim"))
     for report in ran:
         document += _disagreements(report)
     missing = [report for report in reports if report.unavailable]
     if missing:
         document.append(Heading("Not run"))
-        document += [Paragraph(f"{r.implementation}: {r.unavailable}", "dim", 2) for r in missing]
+        document += [
+            Paragraph(f"{r.implementation}: {r.unavailable}", "dim", 2, tight=True) for r in missing
+        ]
     document.append(_verdict(ran))
     return document
 
 
-def _implementations_table(reports: Sequence[ImplementationReport]) -> Table:
-    columns = (
+def _implementations_table(reports: Sequence[ImplementationReport], wide: bool) -> Table:
+    """In a narrow terminal the worst case stands under the implementation's name."""
+    columns = [
         Column("implementation"),
         Column("agree", number=True),
-        Column("disagree", number=True),
-        Column("unsup.", number=True),
+        Column("differ", number=True),
+        Column("n/a", number=True),
         Column("error", number=True),
         Column("ratio", number=True),
-        Column("worst case: block"),
         Column("s", number=True),
-    )
-    rows, styles = [], []
+    ]
+    rows = []
     for report in reports:
         case, block = _worst(report.cases)
-        broken = report.count("error")
+        worst = f"{case.name}: {block.block}" if case and block else "-"
+        name = report.implementation if wide else f"{report.implementation}\n  {worst}"
         rows.append(
-            (
-                report.implementation,
+            [
+                name,
                 str(report.count("agree")),
-                str(report.count("disagree")) + (f" +{broken}!" if broken else ""),
+                str(report.count("disagree") + report.count("error")),
                 str(report.count("unsupported")),
                 _number(block.error) if block else "-",
                 _ratio(block.ratio) if block else "-",
-                f"{case.name}: {block.block}" if case and block else "-",
                 f"{report.seconds:.1f}",
-            )
+                *([worst] if wide else []),
+            ]
         )
-        styles.append(_style(report.agrees))
-    return Table(columns, rows, styles)
+    if wide:
+        columns.append(Column("on (case: block)"))
+    return Table(columns, rows, [_style(report.agrees) for report in reports])
 
 
 def _worst(cases: Iterable[CaseReport]) -> tuple[CaseReport | None, BlockError | None]:
@@ -87,39 +94,36 @@ def _sortable(block: BlockError | None) -> float:
 
 def _disagreements(report: ImplementationReport) -> Document:
     """What disagrees or broke, told once per explanation."""
-    document: Document = []
     groups: dict[str, list[CaseReport]] = {}
     for case in report.cases:
         if case.status in ("disagree", "error"):
             groups.setdefault(case.explanation, []).append(case)
-    for explanation, cases in groups.items():
-        if not document:
-            document.append(Heading(f"{report.implementation} disagrees", "bad"))
-        if explanation:
-            many = f"{len(cases)} cases" if len(cases) > 1 else "1 case"
-            document.append(Paragraph(f"Known defect ({many}): {explanation}"))
-        document += [Paragraph(f"- {told(case)}", indent=2) for case in cases[:_SHOWN]]
+    if not groups:
+        return []
+    document: Document = [Heading(f"{report.implementation} disagrees", "bad")]
+    for explanation in sorted(groups):  # what is not known comes first
+        cases = groups[explanation]
+        many = "1 case" if len(cases) == 1 else f"{len(cases)} cases"
+        known = f"Known defect, {many}: {explanation}"
+        document.append(Paragraph(known if explanation else f"Not known before, {many}:"))
+        document += [Paragraph(f"  - {told(case)}", "", 4, tight=True) for case in cases[:_SHOWN]]
         if len(cases) > _SHOWN:
-            document.append(
-                Paragraph(f"- and {len(cases) - _SHOWN} more; `--format json` lists all", "dim", 2)
-            )
+            rest = f"  - and {len(cases) - _SHOWN} more, all in --format json"
+            document.append(Paragraph(rest, "dim", 4, tight=True))
     return document
 
 
 def told(case: CaseReport) -> str:
-    """One disagreement in one sentence or two."""
-    said = [f"{case.name} ({case.dtype})"]
-    if case.status == "error":
-        said.append("raised")
-    elif case.worst is not None:
-        block = case.worst
-        said.append(f"{block.block} is off by {_number(block.error)}, {_ratio(block.ratio)} x")
-        said[-1] += " its tolerance"
-    text = ": ".join(said)
+    """One disagreement in a sentence or two."""
+    worst = case.worst
+    text = f"{case.name} ({case.dtype})"
     if case.message:
-        text += f". {case.message}"
+        text += f": {case.message}"
+    elif worst is not None:
+        text += f": {worst.block} is off by {_number(worst.error)}, "
+        text += f"{_ratio(worst.ratio)} times what is allowed"
     if case.nearest_bug:
-        text += f" It looks most like the seeded bug '{case.nearest_bug}'."
+        text += f"; looks most like the seeded bug '{case.nearest_bug}'"
     return text
 
 
@@ -135,16 +139,16 @@ def _verdict(reports: Sequence[ImplementationReport]) -> Paragraph:
 # --- a user's model -------------------------------------------------------------------------------
 
 
-def model_document(report: ModelReport) -> Document:
+def model_document(report: ModelReport, *, width: int = 120) -> Document:
     """The table of layers, every disagreement explained, and what could not be looked into."""
-    steps = f"{report.samples} sample" + ("" if report.samples == 1 else "s")
+    samples = f"{report.samples} sample" + ("" if report.samples == 1 else "s")
     document: Document = [
-        Heading(f"{report.model} on {report.backend}, {steps}"),
-        Paragraph(f"Gradients: {report.cotangent}"),
+        Heading(f"{report.model} on {report.backend}, {samples}"),
+        Paragraph(f"Gradients start from {report.cotangent}.", tight=True),
     ]
     held = [layer for layer in report.layers if layer.case.status in ("agree", "disagree")]
     if held:
-        document.append(_layers_table(held))
+        document.append(_layers_table(held, width >= _WIDE))
         document.append(Paragraph(_LEGEND, "dim"))
     for layer in report.layers:
         if layer.case.status == "disagree":
@@ -153,44 +157,48 @@ def model_document(report: ModelReport) -> Document:
     if skipped:
         document.append(Heading("Not checked"))
         document += [
-            Paragraph(f"{_layer_name(layer)} ({layer.kind}): {layer.case.message}", indent=2)
+            Paragraph(f"{_layer_name(layer)} ({layer.kind}): {layer.case.message}", "", 2, True)
             for layer in skipped
         ]
-    document += [Paragraph(f"note: {note}", "dim", 2) for note in report.notes]
+    document += [
+        Paragraph(f"Note: {note}", "dim", 2, tight=n > 0) for n, note in enumerate(report.notes)
+    ]
     document.append(_model_verdict(report))
     return document
 
 
-def _layers_table(layers: Sequence[LayerReport]) -> Table:
-    columns = (
+def _layers_table(layers: Sequence[LayerReport], wide: bool) -> Table:
+    """In a narrow terminal a layer's kind, direction and dtype stand under its path."""
+    columns = [
         Column("layer"),
-        Column("kind"),
-        Column("reads"),
-        Column("B,T,I,H"),
-        Column("dtype"),
+        Column("B,T,I,H", number=True),
         Column("error", number=True),
         Column("ratio", number=True),
-        Column("block"),
-        Column("verdict"),
-    )
-    rows, styles = [], []
+        Column("block", number=True),
+        Column("verdict", number=True),
+    ]
+    if wide:
+        columns[1:1] = [Column("kind"), Column("reads"), Column("dtype", number=True)]
+    rows = []
     for layer in layers:
         block = layer.case.worst
+        about = [layer.kind, _direction(layer), layer.case.dtype]
+        name = _layer_name(layer)
         rows.append(
-            (
-                _layer_name(layer),
-                layer.kind,
-                layer.direction + (", masked" if layer.masked_steps else ""),
+            [
+                *([name, *about] if wide else [f"{name}\n  {', '.join(about)}"]),
                 ",".join(map(str, layer.sizes or ())),
-                layer.case.dtype,
                 _number(block.error) if block else "-",
                 _ratio(block.ratio) if block else "-",
                 block.block if block else "-",
                 layer.case.status,
-            )
+            ]
         )
-        styles.append(_style(layer.case.status == "agree"))
-    return Table(columns, rows, styles)
+    return Table(columns, rows, [_style(layer.case.status == "agree") for layer in layers])
+
+
+def _direction(layer: LayerReport) -> str:
+    return layer.direction + (", masked" if layer.masked_steps else "")
 
 
 def _layer_name(layer: LayerReport) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -209,7 +210,8 @@ def _implementations_text(
         return implementations_junit(reports)
     from lstm_oracle.cli.report_table import implementations_document
 
-    return _drawn(implementations_document(reports), arguments)
+    width = _width(arguments)
+    return _drawn(implementations_document(reports, width=width), arguments)
 
 
 # --- a user's model -------------------------------------------------------------------------------
@@ -229,34 +231,36 @@ def _verify_model(arguments: argparse.Namespace) -> tuple[str, int]:
     use_backend(backend)
     with quiet(show=_debug(arguments)):
         from lstm_oracle.conformance.model import input_names, verify_model
-        from lstm_oracle.conformance.model_inputs import check_inputs
 
         model = load_model(path)
         samples = arguments.samples or _SAMPLES
         data = read_data(data_path, samples, input_names(model))
         try:
-            check_inputs(model, data.x, data.y, data.sample_weight, samples)
+            report = verify_model(
+                model, data.x, data.y, data.sample_weight, samples=samples, seed=arguments.seed or 0
+            )
         except (TypeError, ValueError) as error:
             raise CommandError(f"{data_path}: {error}") from error
-        report = verify_model(
-            model, data.x, data.y, data.sample_weight, samples=samples, seed=arguments.seed or 0
-        )
-    notes = tuple(f"{name!r} in {data_path} is not used." for name in data.ignored)
-    report = _with_notes(report, notes + ((note,) if note else ()))
-    status = _model_status(report)
+    if not report.checked and not report.count("error"):
+        raise CommandError(_nothing_checked(path, report))
+    notes = [f"{name!r} in {data_path} is not used." for name in data.ignored]
+    report = _with_notes(report, (*notes, *([note] if note else [])))
+    status = EXIT_AGREE if report.agrees else EXIT_DISAGREE
     return _model_text(arguments, report, status), status
 
 
-def _with_notes(report: ModelReport, notes: tuple[str, ...]) -> ModelReport:
+def _nothing_checked(path: Path, report: ModelReport) -> str:
+    reasons = [f"{layer.case.name}: {layer.case.message}" for layer in report.layers[:3]]
+    return (
+        f"{path}: got no LSTM layer that can be checked ({'; '.join(reasons) or 'none at all'}), "
+        "expected at least one. See `lstm-oracle verify --help` for what is checked."
+    )
+
+
+def _with_notes(report: ModelReport, notes: Sequence[str]) -> ModelReport:
     import dataclasses
 
-    return dataclasses.replace(report, notes=report.notes + notes)
-
-
-def _model_status(report: ModelReport) -> int:
-    if not report.checked and not report.count("error"):
-        return EXIT_COULD_NOT_RUN
-    return EXIT_AGREE if report.agrees else EXIT_DISAGREE
+    return dataclasses.replace(report, notes=(*report.notes, *notes))
 
 
 def _model_text(arguments: argparse.Namespace, report: ModelReport, status: int) -> str:
@@ -270,15 +274,20 @@ def _model_text(arguments: argparse.Namespace, report: ModelReport, status: int)
         return model_junit(report)
     from lstm_oracle.cli.report_table import model_document
 
-    return _drawn(model_document(report), arguments)
+    return _drawn(model_document(report, width=_width(arguments)), arguments)
 
 
 # --- the report -----------------------------------------------------------------------------------
 
 
-def _drawn(document: Document, arguments: argparse.Namespace) -> str:
+def _width(arguments: argparse.Namespace) -> int:
+    """Of the terminal, or what a file is written with."""
     import shutil
 
+    return _FILE_WIDTH if arguments.output else shutil.get_terminal_size((_FILE_WIDTH, 24)).columns
+
+
+def _drawn(document: Document, arguments: argparse.Namespace) -> str:
     from lstm_oracle.cli.document import render
 
     if arguments.output:
@@ -286,7 +295,7 @@ def _drawn(document: Document, arguments: argparse.Namespace) -> str:
     encoding = (getattr(sys.stdout, "encoding", None) or "ascii").lower()
     return render(
         document,
-        width=shutil.get_terminal_size((_FILE_WIDTH, 24)).columns,
+        width=_width(arguments),
         colour=sys.stdout.isatty() and "NO_COLOR" not in os.environ,
         ascii_only=not encoding.startswith("utf"),
     )

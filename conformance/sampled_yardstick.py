@@ -8,19 +8,30 @@ their rounding errors too: the error of k sequences tells that of B.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from lstm_oracle.conformance import tolerances
-from lstm_oracle.conformance.case import Case
-from lstm_oracle.conformance.yardstick import Deviation, Yardstick, scales, truth, yardstick
+from lstm_oracle.conformance import textbook, tolerances
+from lstm_oracle.conformance.case import Case, Result
+from lstm_oracle.conformance.yardstick import (
+    Deviation,
+    Yardstick,
+    oracle,
+    run_rounded,
+    scales,
+    truth,
+)
 from lstm_oracle.reference.tree import flatten, map_leaves
 
 Array = np.ndarray
 
 # Multiplications of one run that take about a third of a second, of which there are eight.
 AFFORDABLE_PRODUCTS = 4e7
+
+
+View = Callable[[dict[str, Array]], dict[str, Array]]
 
 
 class Sampled(NamedTuple):
@@ -30,7 +41,14 @@ class Sampled(NamedTuple):
     sequences: int
 
 
-def sampled_yardstick(case: Case, *, products: float = AFFORDABLE_PRODUCTS) -> Sampled:
+def everything(blocks: dict[str, Array]) -> dict[str, Array]:
+    """The view of an implementation that gives every block."""
+    return blocks
+
+
+def sampled_yardstick(
+    case: Case, *, view: View = everything, products: float = AFFORDABLE_PRODUCTS
+) -> Sampled:
     """The yardstick of a case; of a large one, from the sequences with the largest cotangents.
 
     Equations
@@ -40,17 +58,26 @@ def sampled_yardstick(case: Case, *, products: float = AFFORDABLE_PRODUCTS) -> S
     a sum over sequences, grows likewise. Sequences with larger cotangents make larger errors, so
     that the estimate errs upwards. Errors are relative to the blocks of the whole case: where the
     sequences' gradients cancel, as at the end of a training, the yardstick grows with it.
+
+    Parameters
+    ----------
+    view : callable
+        From all of the oracle's blocks to those that are compared.
+    products : float
+        Multiplications that a run may take.
     """
     B, T, _ = case.x.shape
     weights = sum(leaf.size for leaf in flatten(case.params).values())
     one = 3.0 * weights * T
-    if one * B <= products:
-        return Sampled(yardstick(case), B)
-    k = max(1, int(products / one))
-    part = select(case, _largest_cotangents(case, k))
+    k = min(B, max(1, int(products / one)))
+    part = case if k == B else select(case, _largest_cotangents(case, k))
     allowed = tolerances.format_of(case.dtype).samples
     samples = max(1, min(allowed, int(allowed * products / one)))
-    return Sampled(_extrapolated(case, part, yardstick(part, samples=samples), B / k), k)
+    errors = _Errors(case, part, view)
+    for sample in range(samples):
+        for n, witness in enumerate((oracle, textbook.run)):
+            errors.add(run_rounded(part, witness, [0, sample, n]))
+    return Sampled(errors.relative(B / k), k)
 
 
 def select(case: Case, rows: Array) -> Case:
@@ -76,30 +103,39 @@ def _largest_cotangents(case: Case, k: int) -> Array:
     return np.sort(np.argsort(-size, kind="stable")[:k])
 
 
-def _extrapolated(case: Case, part: Case, measured: Yardstick, times: float) -> Yardstick:
-    whole, some = truth(case).blocks(), truth(part).blocks()
-    scale, part_scale = scales(whole), scales(some)
-    sums = {f"d_{path}" for path in flatten(case.params)}
-    return {
-        name: Deviation(
-            measured[name].norm
-            * _ratio(_norm(some[name], part_scale[name]), _norm(block, scale[name]))
-            * np.sqrt(times),
-            measured[name].entry
-            * _ratio(_peak(some[name], part_scale[name]), _peak(block, scale[name]))
-            * (np.sqrt(times) if name in sums else 1.0),
-        )
-        for name, block in whole.items()
-    }
+class _Errors:
+    """The largest errors of several runs on part of a case, relative to the whole of it."""
 
+    def __init__(self, case: Case, part: Case, view: View) -> None:
+        self._view = view
+        self._whole = view(truth(case).blocks())
+        self._true = self._whole if part is case else view(truth(part).blocks())
+        self._scale = scales(self._whole)
+        self._sums = {f"d_{path}" for path in flatten(case.params)}
+        self._norm = dict.fromkeys(self._whole, 0.0)
+        self._entry = dict.fromkeys(self._whole, 0.0)
 
-def _norm(block: Array, scale: float) -> float:
-    return float(np.linalg.norm(block.astype(np.float64))) or scale * float(np.sqrt(block.size))
+    def add(self, result: Result) -> None:
+        """Take note of a run."""
+        for name, block in self._view(result.blocks()).items():
+            error = np.asarray(block, np.float64) - self._true[name].astype(np.float64)
+            self._norm[name] = max(self._norm[name], float(np.linalg.norm(error)))
+            self._entry[name] = max(self._entry[name], float(np.abs(error).max(initial=0.0)))
 
+    def relative(self, times: float) -> Yardstick:
+        """The yardstick of `times` as many sequences."""
+        grown = float(np.sqrt(times))
+        return {
+            name: Deviation(
+                grown * self._norm[name] / self._norm_of(name),
+                (grown if name in self._sums else 1.0) * self._entry[name] / self._peak_of(name),
+            )
+            for name in self._whole
+        }
 
-def _peak(block: Array, scale: float) -> float:
-    return float(np.abs(block).max()) or scale
+    def _norm_of(self, name: str) -> float:
+        block = self._whole[name].astype(np.float64)
+        return float(np.linalg.norm(block)) or self._scale[name] * float(np.sqrt(block.size))
 
-
-def _ratio(part: float, whole: float) -> float:
-    return part / whole if whole > 0 else 1.0
+    def _peak_of(self, name: str) -> float:
+        return float(np.abs(self._whole[name]).max(initial=0.0)) or self._scale[name]
