@@ -134,7 +134,7 @@ class _Examiner:
     def _examine(self) -> bool:
         self.lab.say("examining data and model")
         self.findings += examination.certain_findings(self.setup)
-        self.setup = iv.clean_data(self.setup) or self.setup
+        self.setup = iv.data.clean_data(self.setup) or self.setup
         still_broken = {f.cause for f in examination.certain_findings(self.setup)}
         if "data-quality" in still_broken:
             return False
@@ -147,7 +147,7 @@ class _Examiner:
         try:
             self.lab.train(self.setup, steps=1, seed=self.seed)
         except Exception as error:
-            repaired = iv.repair_head(self.setup)
+            repaired = iv.head.repair_head(self.setup)
             self.findings.append(_does_not_run(self.setup, error, repaired is not None))
             if repaired is None:
                 return False
@@ -171,6 +171,8 @@ class _Examiner:
             if trial.intervention.cause not in named:
                 named.add(trial.intervention.cause)
                 self.findings.append(self._finding(trial, "info"))
+        if self.outcome.gap >= experiments.REAL and not self.outcome.chosen:
+            self.findings.append(_unexplained(self.outcome))
         self._rule_out()
         return True
 
@@ -194,10 +196,11 @@ class _Examiner:
         outcome, change = self.outcome, trial.intervention
         user = outcome.user
         interval = self._paired(trial) if severity == "error" else None
-        reason = iv.head_is_wrong(self.setup) if change.key == "repair-head" else ""
-        summary = (
+        reason = iv.head.head_is_wrong(self.setup) if change.key == "repair-head" else ""
+        summary = f"{reason[:1].upper()}{reason[1:]}. " if reason else ""
+        summary += (
             f"{change.text} In {outcome.steps} updates skill goes from {score(user):.2f} to "
-            f"{score(trial.run):.2f}; a reference set-up reaches {score(outcome.reference):.2f}."
+            f"{score(trial.run):.2f}; {outcome.target:.2f} is within reach."
         )
         evidence = (
             Evidence("skill as it is", round(score(user), 3), unit="skill (0 constant, 1 perfect)"),
@@ -208,9 +211,10 @@ class _Examiner:
         )  # fmt: skip
         return Finding(
             change.finding, change.cause, severity,
-            float(np.clip(0.5 + 0.4 * min(trial.restored, 1), 0, 0.95)), (f"{reason[:1].upper()}{reason[1:]}. " if reason else "") + summary,
+            float(np.clip(0.5 + 0.4 * min(trial.restored, 1), 0, 0.95)), summary,
             evidence,
-            Remedy(change.key, change.text, change.code.replace("{epochs}", str(5 * self.setup.epochs)),
+            Remedy(change.key, change.text,
+                   change.code.replace("{epochs}", str(5 * self.setup.epochs)),
                    True, score(user), score(trial.run), interval),
             "The same pair of trainings, without and with the change, shows no difference.",
             figures=(_curves(user, trial.run, change.key),),
@@ -291,9 +295,9 @@ class _Examiner:
             "input_shapes": [list(a.shape[1:]) for a in self.original.train.x],
             "parameters": int(self.original.model.count_params()),
             "task": [task.kind for task in self.original.tasks],
-            "loss": iv.loss_name(self.original.loss),
+            "loss": iv.head.loss_name(self.original.loss),
             "optimizer": self.original.optimizer["class_name"],
-            "learning_rate": iv.rate_of(self.original),
+            "learning_rate": iv.optimization.rate_of(self.original),
             "baselines": dict(self.baselines.skills),
             "seed": self.seed,
         }
@@ -302,6 +306,7 @@ class _Examiner:
                 "updates": self.outcome.steps,
                 "skill": score(self.outcome.user),
                 "reference_skill": score(self.outcome.reference),
+                "plain_skill": score(self.outcome.plain) if self.outcome.plain else None,
                 "best_learning_rate": self.outcome.best_rate,
             }
         return facts
@@ -338,12 +343,26 @@ class _Examiner:
         )  # fmt: skip
 
 
+def _unexplained(outcome: Outcome) -> Finding:
+    """A plain network learns the task, and no change tried makes this one learn it."""
+    tried = len(outcome.trials)
+    return Finding(
+        "LSTM080", "wiring", "warning", 0.4,
+        f"A plain set-up reaches skill {outcome.target:.2f} where this one has "
+        f"{score(outcome.user):.2f}, and none of {tried} single changes restores it: look at how "
+        "the layers are connected.",
+        (Evidence("skill as it is", round(score(outcome.user), 3)),
+         Evidence("skill of a plain set-up", round(outcome.target, 3))),
+        refuted_by="A longer budget finds the change that restores it.",
+    )  # fmt: skip
+
+
 def _one(arrays: tuple[Any, ...]) -> Any:
     return arrays[0] if len(arrays) == 1 else list(arrays)
 
 
 def _does_not_run(setup: Setup, error: Exception, repairable: bool) -> Finding:
-    reason = iv.head_is_wrong(setup) or str(error).strip().split("\n")[0][:200]
+    reason = iv.head.head_is_wrong(setup) or str(error).strip().split("\n")[0][:200]
     cause = "output-loss-mismatch" if repairable or "shape" in str(error) else "wiring"
     return Finding(
         "LSTM071" if cause == "output-loss-mismatch" else "LSTM080", cause, "error", 0.9,

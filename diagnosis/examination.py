@@ -62,11 +62,11 @@ def _off_scale(a: Array) -> float:
 
 
 def _look_at_head(setup: Setup) -> dict[str, float]:
-    return {"repair-head": 3.0} if iv.head_is_wrong(setup) else {}
+    return {"repair-head": 3.0} if iv.head.head_is_wrong(setup) else {}
 
 
 def _look_at_optimizer(setup: Setup) -> dict[str, float]:
-    name, rate = setup.optimizer["class_name"], iv.rate_of(setup)
+    name, rate = setup.optimizer["class_name"], iv.optimization.rate_of(setup)
     low, high = _USUAL_RATES.get(name, (1e-4, 1.0))
     found = {}
     if rate > high:
@@ -140,7 +140,7 @@ def _look_at_padding(setup: Setup) -> dict[str, float]:
     share = float(padding.mean()) if padding is not None else 0.0
     if x.ndim == 2:
         share = float((x == 0).mean())
-    masked = iv.has_mask(setup.model)
+    masked = iv.network.has_mask(setup.model)
     return {"remove-mask": 1.0} if masked else {"add-mask": 2 * share}
 
 

@@ -75,7 +75,7 @@ def _overfitted(
         return lab.train(changed, steps=outcome.steps, seed=seed, deadline=reserve / 2)
 
     lab.say("comparing with a random split")
-    mixed = tried(iv.shuffle_split(setup))
+    mixed = tried(iv.data.shuffle_split(setup))
     if mixed is not None and mixed.generalized > run.generalized + 0.2:
         return [_finding("LSTM030", "data-split", "shuffle-split", run, mixed,
                          "The held-out part is unlike the training part: drawn at random it is "
@@ -83,7 +83,7 @@ def _overfitted(
                          "order = np.random.default_rng(0).permutation(len(x))\n"
                          "x, y = x[order], y[order]   # before fit")]  # fmt: skip
     lab.say("trying a smaller network")
-    small = tried(iv.narrower(setup))
+    small = tried(iv.network.narrower(setup))
     if small is not None and small.generalized > run.generalized + REAL:
         return [_finding("LSTM091", "too-large", "narrower", run, small,
                          "A quarter of the units does better on held-out data.",

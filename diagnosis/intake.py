@@ -1,4 +1,4 @@
-"""From the arguments of `fit` to a set-up: arrays in hand, held-out part, prototype of the model."""
+"""From the arguments of `fit` to a set-up: arrays, a held-out part, a prototype of the model."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from lstm_oracle.diagnosis import surgery
-from lstm_oracle.diagnosis.interventions import loss_name
+from lstm_oracle.diagnosis.interventions.head import loss_name
 from lstm_oracle.diagnosis.setup import Data, Setup
 from lstm_oracle.diagnosis.task import as_list, task_of
 

@@ -66,6 +66,7 @@ class Lab:
     """Runs trainings until its time is used up."""
 
     def __init__(self, seconds: float, progress: Any = None) -> None:
+        """Start the clock."""
         self.started = time.monotonic()
         self.seconds = seconds
         self.progress = progress or (lambda message: None)

@@ -84,6 +84,14 @@ def copy_weights(source: keras.Model, target: keras.Model) -> bool:
     return True
 
 
+def copy_matching_weights(source: keras.Model, target: keras.Model) -> None:
+    """Give the target the weights of every layer whose shapes are as they were."""
+    for old, new in zip(source.layers, target.layers, strict=False):
+        weights = old.get_weights()
+        if [w.shape for w in weights] == [w.shape for w in new.get_weights()]:
+            new.set_weights(weights)
+
+
 def edit_config(change: Callable[[str, dict[str, Any]], bool]) -> LayerEdit:
     """A layer edit from `change(class name, config) -> whether it changed something`, in place.
 

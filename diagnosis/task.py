@@ -112,7 +112,9 @@ def task_of(y: Array, loss_name: str, head_width: int | None = None) -> Task:
     whole = len(values) > 0 and np.equal(values, np.round(values.astype(float))).all()
     few = 2 <= len(values) <= max(2, min(64, len(finite) // 4))
     by_head = head_width is not None and head_width > 1 and head_width == len(values)
-    if whole and few and (wants_classes or by_head or len(values) == 2):
+    # Whole numbers 0…K-1 stored as integers are class numbers until an experiment says otherwise.
+    counted = y.dtype.kind in "iu" and few and len(values) <= 20 and np.ptp(values) < len(values)
+    if whole and few and (wants_classes or by_head or counted or len(values) == 2):
         kind = "binary" if len(values) == 2 else "multiclass"
         return Task(kind, values, "labels", mean, per_step)
     columns = 1 if y.ndim < 2 else y.shape[-1]

@@ -110,9 +110,7 @@ def _skill_tile(diagnosis: Diagnosis) -> str:
     skill = wording.headline(diagnosis)
     if skill is None:
         return ""
-    before, after = map(wording.show, skill)
-    note = "1 perfect, 0 no better than a constant"
-    return _tile("Held-out skill, with the remedy", f"{before} → {after}", note)
+    return _tile(skill[0], skill[1].replace("->", "→"), wording.SKILL)
 
 
 def _total(diagnosis: Diagnosis) -> str:

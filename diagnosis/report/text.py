@@ -132,13 +132,8 @@ def _head(page: _Page, diagnosis: Diagnosis) -> None:
     page.wrap(diagnosis.verdict, style="good" if diagnosis.healthy else "bold")
     skill = wording.headline(diagnosis)
     if skill is not None:
-        before, after = skill
         page.blank()
-        page.wrap(
-            f"skill {wording.show(before)} -> {wording.show(after)} with the remedy "
-            "(1 perfect, 0 no better than a constant)",
-            indent=2,
-        )
+        page.wrap(f"{skill[0]}: {skill[1]} ({wording.SKILL})", indent=2)
 
 
 def _finding(page: _Page, rank: int, finding: Finding) -> None:
@@ -249,7 +244,9 @@ def _rest(page: _Page, diagnosis: Diagnosis) -> None:
 
 
 def _facts(page: _Page, diagnosis: Diagnosis) -> None:
-    facts = {"facts": wording.flat(diagnosis.facts), "made with": wording.flat(diagnosis.versions)}
+    headline = ("skill", "skill_remedied")
+    rest = {name: fact for name, fact in diagnosis.facts.items() if name not in headline}
+    facts = {"facts": wording.flat(rest), "made with": wording.flat(diagnosis.versions)}
     for name, table in facts.items():
         if table:
             page.blank()

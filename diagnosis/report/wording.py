@@ -12,7 +12,7 @@ import numpy as np
 
 from lstm_oracle.diagnosis.findings import Diagnosis, Finding
 
-LONGEST = 4_000  # characters of one string that a report shows
+LONGEST = 1_500  # characters of one string that a report shows
 LISTED = 8  # numbers of one list that a report shows
 
 # Control characters (terminals obey them, XML forbids them), surrogates that no encoding holds,
@@ -153,22 +153,25 @@ def columns(text: str) -> int:
 # --- what every report says of a diagnosis ------------------------------------------------------
 
 
-def headline(diagnosis: Diagnosis) -> tuple[float, float] | None:
-    """Skill as it is and as it becomes: from `facts`, else from the first remedy that was tried.
+def headline(diagnosis: Diagnosis) -> tuple[str, str] | None:
+    """What the number stands for, and the number: held-out skill as it is and as it becomes.
 
     `facts["skill"]` and `facts["skill_remedied"]` hold the skill of the user's set-up and of all
-    remedies together.
+    remedies together; where they are missing, the first remedy that was tried speaks.
     """
-    pairs: list[tuple[Any, Any]] = [
-        (diagnosis.facts.get("skill"), diagnosis.facts.get("skill_remedied"))
-    ]
+    before, after = (as_float(diagnosis.facts.get(key)) for key in ("skill", "skill_remedied"))
     remedies = [finding.remedy for finding in diagnosis.findings if finding.remedy]
-    pairs += [(remedy.before, remedy.after) for remedy in remedies if remedy.tried]
-    for before, after in pairs:
-        numbers = (as_float(before), as_float(after))
-        if numbers[0] is not None and numbers[1] is not None:
-            return numbers[0], numbers[1]
-    return None
+    tried = [remedy for remedy in remedies if remedy.tried]
+    if tried and (before is None or after is None):
+        before, after = as_float(tried[0].before), as_float(tried[0].after)
+    if before is None:
+        return None
+    if after is None:
+        return "Held-out skill", show(before)
+    return "Held-out skill, with the remedy", f"{show(before)} -> {show(after)}"
+
+
+SKILL = "1 is perfect, 0 no better than a constant"
 
 
 def counts(diagnosis: Diagnosis) -> str:

@@ -1,0 +1,243 @@
+"""Changes of the network and of the weights that it starts from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+
+from lstm_oracle.diagnosis import surgery
+from lstm_oracle.diagnosis.interventions.base import Change
+from lstm_oracle.diagnosis.setup import Setup
+from lstm_oracle.diagnosis.task import padded_steps
+
+Array = np.ndarray
+
+
+_DEFAULT_INITIALIZERS = {
+    "kernel_initializer": "glorot_uniform",
+    "recurrent_initializer": "orthogonal",
+    "bias_initializer": "zeros",
+    "embeddings_initializer": "uniform",
+}
+
+
+def _edited(setup: Setup, change: Callable[[str, dict[str, Any]], bool]) -> Setup | None:
+    """The set-up with an edited model, or None where no layer was changed."""
+    changed = False
+
+    def noting(name: str, config: dict[str, Any]) -> bool:
+        nonlocal changed
+        did = change(name, config)
+        changed |= did
+        return did
+
+    try:
+        model = surgery.clone(setup.model, surgery.edit_config(noting))
+    except surgery.NotCloneable:
+        return None
+    if not changed:
+        return None
+    surgery.copy_weights(setup.model, model)
+    return setup.changed(model=model)
+
+
+def reinitialize(setup: Setup) -> Setup | None:
+    """Glorot, orthogonal and unit forget bias: Keras' defaults, freshly drawn."""
+
+    def change(name: str, config: dict[str, Any]) -> bool:
+        found = [k for k in _DEFAULT_INITIALIZERS if k in config]
+        for key in found:
+            config[key] = _DEFAULT_INITIALIZERS[key]
+        if "unit_forget_bias" in config:
+            config["unit_forget_bias"] = True
+        return bool(found)
+
+    edited = _edited(setup, change)
+    return None if edited is None else edited.changed(fresh_weights=True)
+
+
+def gate_activations(setup: Setup) -> Setup | None:
+    """tanh for the candidate and the cell, sigmoid for the gates; relu in hidden Dense layers."""
+
+    def change(name: str, config: dict[str, Any]) -> bool:
+        wanted = {"activation": "tanh", "recurrent_activation": "sigmoid"}
+        if "recurrent_activation" not in config or all(config[k] == wanted[k] for k in wanted):
+            return False
+        config.update(wanted)
+        return True
+
+    return _edited(setup, change)
+
+
+def scaled_units(factor: float, least: int) -> Change:
+    """Every hidden width multiplied, but for the head; never below `least`."""
+
+    def change_setup(setup: Setup) -> Setup | None:
+        head = surgery.head_of(setup.model)
+        head_name = head[0].name if head else None
+
+        def change(name: str, config: dict[str, Any]) -> bool:
+            if "units" not in config or config.get("name") == head_name:
+                return False
+            if name == "Dense" and head_name and head_name.startswith("time_distributed"):
+                return False
+            units = int(max(least, round(config["units"] * factor)))
+            if units == config["units"]:
+                return False
+            config["units"] = units
+            return True
+
+        edited = _edited(setup, change)
+        return None if edited is None else edited.changed(fresh_weights=True)
+
+    return change_setup
+
+
+def no_regularization(setup: Setup) -> Setup | None:
+    """Without dropout, noise, and weight penalties."""
+    decay = setup.optimizer["config"].get("weight_decay")
+    strong_decay = bool(decay) and decay > 0.02
+
+    def change(name: str, config: dict[str, Any]) -> bool:
+        did = False
+        for key, value in list(config.items()):
+            if key.endswith("_regularizer") and value is not None:
+                config[key], did = None, True
+            if key in ("dropout", "recurrent_dropout", "rate", "stddev") and value:
+                config[key], did = 0.0, True
+        return did
+
+    edited = _edited(setup, change) or (setup if strong_decay else None)
+    if edited is None or not strong_decay:
+        return edited
+    config = setup.optimizer["config"] | {"weight_decay": None}
+    return edited.changed(optimizer=setup.optimizer | {"config": config})
+
+
+def unfreeze(setup: Setup) -> Setup | None:
+    """Every layer trainable."""
+    frozen = [
+        layer for layer in surgery.all_layers(setup.model) if layer.weights and not layer.trainable
+    ]
+    if not frozen:
+        return None
+    model = surgery.clone(setup.model)
+    surgery.copy_weights(setup.model, model)
+    for layer in (model, *surgery.all_layers(model)):
+        layer.trainable = True
+    return setup.changed(model=model)
+
+
+def stateless(setup: Setup) -> Setup | None:
+    """A state that starts anew with every batch."""
+
+    def change(name: str, config: dict[str, Any]) -> bool:
+        did = bool(config.get("stateful"))
+        config.update({"stateful": False} if did else {})
+        return did
+
+    return _edited(setup, change)
+
+
+def single_activation(setup: Setup) -> Setup | None:
+    """No Activation layer behind an LSTM, which has squashed its output already."""
+    previous_recurrent = {
+        id(layer.output)
+        for layer in surgery.all_layers(setup.model)
+        if isinstance(layer, surgery.RECURRENT) and getattr(layer, "_inbound_nodes", None)
+    }
+
+    def edit(layer: Any) -> Any:
+        if isinstance(layer, keras.layers.Activation) and id(layer.input) in previous_recurrent:
+            return keras.layers.Activation("linear", name=layer.name)
+        return None
+
+    if not any(edit(layer) for layer in surgery.all_layers(setup.model)):
+        return None
+    model = surgery.clone(setup.model, edit)
+    surgery.copy_weights(setup.model, model)
+    return setup.changed(model=model)
+
+
+def add_mask(setup: Setup) -> Setup | None:
+    """A Masking layer in front, or mask_zero in the Embedding, so that padding is skipped."""
+    if len(setup.train.x) != 1 or has_mask(setup.model):
+        return None
+    x = setup.train.x[0]
+    if x.ndim == 2:
+        return _mask_embedding(setup, x)
+    if padded_steps(x) is None:
+        return None
+    try:
+        masked = surgery.in_front(setup.model, [keras.layers.Masking(0.0)])
+    except Exception:
+        return None  # a layer that refuses masks: the change cannot be made
+    return setup.changed(model=masked)
+
+
+def _mask_embedding(setup: Setup, x: Array) -> Setup | None:
+    if x.dtype.kind not in "iu" and not np.equal(x, np.round(x)).all():
+        return None
+    if ((x == 0).mean() < 0.05) or not ((x[:, -1] == 0).any() or (x[:, 0] == 0).any()):
+        return None
+
+    def change(name: str, config: dict[str, Any]) -> bool:
+        did = config.get("mask_zero") is False
+        config.update({"mask_zero": True} if did else {})
+        return did
+
+    return _edited(setup, change)
+
+
+def has_mask(model: keras.Model) -> bool:
+    """Whether anything in the model makes a mask."""
+    return any(
+        isinstance(layer, keras.layers.Masking) or getattr(layer, "mask_zero", False)
+        for layer in surgery.all_layers(model)
+    )
+
+
+def remove_mask(setup: Setup) -> Setup | None:
+    """No masks."""
+
+    def edit(layer: Any) -> Any:
+        if isinstance(layer, keras.layers.Masking):
+            return keras.layers.Activation("linear", name=layer.name)
+        if getattr(layer, "mask_zero", False):
+            return type(layer).from_config(layer.get_config() | {"mask_zero": False})
+        return None
+
+    if not has_mask(setup.model):
+        return None
+    model = surgery.clone(setup.model, edit)
+    surgery.copy_weights(setup.model, model)
+    return setup.changed(model=model)
+
+
+def remembering(setup: Setup) -> Setup | None:
+    """Forget gates that start open for about the length of a sequence (chrono initialization)."""
+    steps = setup.train.x[0].shape[1] if setup.train.x[0].ndim > 1 else 1
+    if steps < 8:
+        return None
+    model = surgery.clone(setup.model)
+    surgery.copy_weights(setup.model, model)
+    rng = np.random.default_rng(0)
+    did = False
+    for layer in surgery.all_layers(model):
+        cell = getattr(layer, "cell", layer)
+        units, bias = getattr(cell, "units", None), getattr(cell, "bias", None)
+        if bias is None or units is None or tuple(bias.shape) != (4 * units,):
+            continue
+        value = np.array(bias)
+        open_for = np.log(rng.uniform(1, steps - 1, units))
+        value[:units], value[units : 2 * units] = -open_for, open_for
+        bias.assign(value)
+        did = True
+    return setup.changed(model=model) if did else None
+
+
+wider = scaled_units(4, 16)
+narrower = scaled_units(0.25, 2)

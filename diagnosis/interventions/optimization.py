@@ -1,0 +1,78 @@
+"""Changes of the optimizer, the learning rate, the batches and the epochs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+
+from lstm_oracle.diagnosis.interventions.base import Change
+from lstm_oracle.diagnosis.setup import Setup
+
+Array = np.ndarray
+
+
+def _optimizer(setup: Setup, name: str, rate: float, **config: Any) -> Setup:
+    optimizer = getattr(keras.optimizers, name)(learning_rate=rate, **config)
+    return setup.changed(optimizer=keras.optimizers.serialize(optimizer), learning_rate=None)
+
+
+def rate_of(setup: Setup) -> float:
+    """The learning rate in force; the initial one of a schedule."""
+    if setup.learning_rate is not None:
+        return setup.learning_rate
+    rate = setup.optimizer["config"]["learning_rate"]
+    while isinstance(rate, dict):
+        rate = rate["config"].get(
+            "initial_learning_rate", rate["config"].get("learning_rate", 1e-3)
+        )
+        rate = rate if not isinstance(rate, list) else rate[0]
+    return float(rate)
+
+
+def adam(setup: Setup) -> Setup | None:
+    """Adam at 0.003."""
+    if setup.optimizer["class_name"] in ("Adam", "AdamW", "Nadam"):
+        return None
+    return _optimizer(setup, "Adam", 3e-3)
+
+
+def reference_optimizer(setup: Setup) -> Setup:
+    """Adam at 0.003, whatever there was."""
+    return _optimizer(setup, "Adam", 3e-3, global_clipnorm=1.0)
+
+
+def with_rate(rate: float) -> Change:
+    """The same optimizer at a constant rate."""
+
+    def change(setup: Setup) -> Setup | None:
+        if isinstance(setup.optimizer["config"]["learning_rate"], dict):
+            config = setup.optimizer["config"] | {"learning_rate": rate}
+            return setup.changed(optimizer=setup.optimizer | {"config": config}, learning_rate=None)
+        return setup.changed(learning_rate=rate)
+
+    return change
+
+
+def clip_gradients(setup: Setup) -> Setup | None:
+    """Gradients cut to a global norm of 1 (Pascanu et al. 2013)."""
+    config = setup.optimizer["config"]
+    if any(config.get(k) for k in ("clipnorm", "global_clipnorm", "clipvalue")):
+        return None
+    return setup.changed(optimizer=setup.optimizer | {"config": config | {"global_clipnorm": 1.0}})
+
+
+def batch_smaller(setup: Setup) -> Setup | None:
+    """Batches of 32, so that the same epochs make more updates."""
+    return setup.changed(batch_size=32) if min(setup.batch_size, len(setup.train)) > 64 else None
+
+
+def batch_larger(setup: Setup) -> Setup | None:
+    """Batches of 32, so that one update averages over more sequences."""
+    return setup.changed(batch_size=32) if setup.batch_size < 8 < len(setup.train) else None
+
+
+def train_longer(setup: Setup) -> Setup | None:
+    """Five times the epochs."""
+    return setup.changed(epochs=5 * setup.epochs)

@@ -1,0 +1,58 @@
+"""A plain network for the same task: what an ordinary LSTM, fed properly, makes of the data.
+
+It shares nothing with the user's model but inputs and targets. Where it learns what no change of
+the user's model restores, the fault is in how that model is built.
+"""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+
+from lstm_oracle.diagnosis import surgery
+from lstm_oracle.diagnosis.interventions import data, head, optimization
+from lstm_oracle.diagnosis.setup import Setup
+from lstm_oracle.diagnosis.task import padded_steps
+
+UNITS = 32
+
+
+def plain(setup: Setup, seed: int = 0) -> Setup | None:
+    """The set-up of a plain network; None for tasks with several inputs or outputs."""
+    if len(setup.tasks) != 1 or len(setup.train.x) != 1:
+        return None
+    setup = data.standardize_inputs(setup) or setup
+    fit = head.fitting(setup)
+    setup = setup.changed(
+        tasks=(fit.task,), train=fit.train, held_out=fit.held_out, loss=fit.loss,
+        loss_weights=None, class_weight=None, batch_size=min(32, setup.batch_size), shuffle=True,
+    )  # fmt: skip
+    setup = data.standardize_targets(setup) or setup
+    with surgery.seeded(seed):
+        model = _network(setup, fit)
+    if model is None:
+        return None
+    setup = setup.changed(model=model, fresh_weights=True)
+    return optimization.reference_optimizer(data.class_weights(setup) or setup)
+
+
+def _network(setup: Setup, fit: head.Fitting) -> keras.Model | None:
+    x = setup.train.x[0]
+    if x.ndim == 2 and np.equal(x, np.round(x)).all() and x.min() >= 0 and x.max() < 50000:
+        inputs = keras.Input(x.shape[1:], dtype="int32")
+        padded = bool((x == 0).mean() > 0.05)
+        steps = keras.layers.Embedding(int(x.max()) + 1, UNITS, mask_zero=padded)(inputs)
+    elif x.ndim == 3:
+        inputs = keras.Input(x.shape[1:])
+        steps = inputs if padded_steps(x) is None else keras.layers.Masking(0.0)(inputs)
+    else:
+        return None
+    if fit.task.per_step:
+        steps = keras.layers.LSTM(UNITS, return_sequences=True)(steps)
+        return keras.Model(inputs, keras.layers.Dense(fit.width, fit.activation)(steps))
+    # The mean over time beside the last output: what lies far back reaches the head as well.
+    steps = keras.layers.LSTM(UNITS, return_sequences=True)(steps)
+    mean = keras.layers.GlobalAveragePooling1D()(steps)
+    last = keras.layers.LSTM(UNITS)(steps)
+    both = keras.layers.Concatenate()([mean, last])
+    return keras.Model(inputs, keras.layers.Dense(fit.width, fit.activation)(both))
