@@ -96,7 +96,7 @@ def _hard_sigmoid(reciprocal_slope: int) -> Activation:
     s, edge = reciprocal_slope, reciprocal_slope / 2
 
     def value(z: Array) -> Array:
-        inside = z / s + 0.5
+        inside = (z + edge) / s  # which, unlike z/s + 1/2, is exact where it is small
         return np.where(_between(z, -edge, edge), inside, (_real(z) > 0).astype(z.dtype))
 
     def derivative(z: Array) -> Array:

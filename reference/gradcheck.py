@@ -59,13 +59,16 @@ def complex_step(function: Callable[[Any], Any], arrays: Any, *, cotangent: Any 
     {'x': array([ 3., 12.])}
     """
 
+    arrays = map_leaves(_double, arrays)
+    # All of them, so that a real result tells of a cast, and not of a leaf that it does not use.
+    as_complex = map_leaves(lambda a: a.astype(np.result_type(a, np.complex128)), arrays)
+
     def derivative(path: str, a: Array, index: tuple[int, ...]) -> float:
         moved = a.astype(np.result_type(a, np.complex128))
         moved[index] += 1j * COMPLEX_STEP
-        value = function(replace(arrays, {path: moved}))
+        value = function(replace(as_complex, {path: moved}))
         return _imaginary(_scalar(value, cotangent)) / COMPLEX_STEP
 
-    arrays = map_leaves(_double, arrays)
     return _entry_by_entry(derivative, arrays)
 
 
