@@ -26,12 +26,6 @@ TEST_COUNTS = (31, 35, 88, 44, 29, 24, 40, 50, 29)
 # Over the arrays below in this order; zlib's version may change the bytes of the .npz, never these.
 CONTENT_SHA256 = "9f637473a96d323682f3c78a128cc1013fef6be33848f586fbc9a73af6581af3"
 ARRAYS = ("x", "y", "lengths", "x_train", "y_train", "lengths_train")
-NOTE = (
-    "Japanese Vowels. M. Kudo, J. Toyama, M. Shimbo (1999), UCI Machine Learning Repository, "
-    "https://doi.org/10.24432/C5NS47, licence CC BY 4.0. Changed: padded with zeros after the last "
-    "step, stored as float32, speakers numbered 0 to 8. x, y, lengths: the 370 test utterances; "
-    "x_train, y_train, lengths_train: the 270 training utterances."
-)
 
 
 def read_texts(source: Path) -> dict[str, str]:
@@ -122,7 +116,7 @@ def main(argv: list[str] | None = None) -> int:
         return 1
     temporary = options.out.with_suffix(".tmp")
     with temporary.open("wb") as file:
-        np.savez_compressed(file, note=np.array(NOTE), **arrays)
+        np.savez_compressed(file, **arrays)
     os.replace(temporary, options.out)
     print(f"{options.out}: {options.out.stat().st_size} bytes, content {digest}")
     return 0
