@@ -26,7 +26,8 @@ class Case:
     broken_recipe: Make = field(repr=False)
     fixed_recipe: Make = field(repr=False)
     also_right: tuple[str, ...] = ()  # causes whose remedy is as good, because equivalent
-    remediable: bool = True  # False where no change of set-up can help: more data are needed
+    remediable: bool = True  # False where no change of set-up can help: other data are needed
+    twin: str = ""  # runs with the same twin have the same fix
 
     @property
     def real(self) -> bool:
@@ -69,12 +70,9 @@ def add(
             def fixed(healthy: Make = healthy, broken: Make = broken, level: Any = level) -> Recipe:
                 return healthy() if repair is None else repair(broken(), level)
 
-            CASES.append(
-                Case(
-                    f"{fault}-{task}-{severity}", cause, task, severity, broken, fixed,
-                    also, remediable,
-                )
-            )  # fmt: skip
+            name = f"{fault}-{task}-{severity}"
+            twin = f"healthy {task}" if prepare is None and repair is None else name
+            CASES.append(Case(name, cause, task, severity, broken, fixed, also, remediable, twin))
 
 
 def layer(name: str, *args: Any, **kwargs: Any) -> Callable[[], Any]:
@@ -939,9 +937,34 @@ add("few-epochs", "under-trained", fewer_epochs,
     also=("learning-rate-low", "batch-size"))  # fmt: skip
 
 
-def early_stop(recipe: Recipe, level: int) -> Recipe:
-    return recipe.but(fit={**recipe.fit, "steps_per_epoch": level})
+def callback(name: str, **arguments: Any) -> Callable[[], Any]:
+    """A Keras callback, made when the model is built."""
+
+    def make() -> Any:
+        import keras
+
+        return getattr(keras.callbacks, name)(**arguments)
+
+    return make
 
 
-add("few-steps", "under-trained", early_stop, {"adding": [2], "vowels": [1], "sine": [1]},
-    also=("learning-rate-low", "batch-size"))  # fmt: skip
+def called(recipe: Recipe, level: Callable[[], Any]) -> Recipe:
+    return recipe.but(callbacks=(level,))
+
+
+IMPATIENT = callback("EarlyStopping", monitor="loss", patience=0, min_delta=0.5)
+HASTY = callback("ReduceLROnPlateau", monitor="loss", patience=0, min_delta=0.5, factor=0.05)
+add(
+    "impatient-stop",
+    "under-trained",
+    called,
+    {"adding": [IMPATIENT], "vowels": [IMPATIENT], "sine": [IMPATIENT]},
+    also=("learning-rate-low", "batch-size"),
+)
+add(
+    "hasty-schedule",
+    "learning-rate-low",
+    called,
+    {"digits": [HASTY], "weather": [HASTY], "labelling": [HASTY]},
+    also=("under-trained",),
+)

@@ -20,7 +20,8 @@ def order(name: str) -> str:
 
 def assign(kept: dict[str, str], strata: dict[str, list[str]]) -> dict[str, str]:
     """New names go, in the order of their hash, to the part that their stratum has less of."""
-    parts = dict(kept)
+    present = {name for names in strata.values() for name in names}
+    parts = {name: part for name, part in kept.items() if name in present}
     for stratum, names in strata.items():
         counts = Counter(parts[name] for name in names if name in parts)
         for name in sorted((n for n in names if n not in parts), key=order):

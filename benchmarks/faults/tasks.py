@@ -68,6 +68,7 @@ class Recipe:
     epochs: int = 15
     batch_size: int = 32
     fit: Mapping[str, Any] = field(default_factory=dict)
+    callbacks: tuple[Callable[[], Any], ...] = ()
     seed: int = 0
     decode: Callable[[np.ndarray], np.ndarray] | None = None  # predictions to what truth holds
 
@@ -133,8 +134,16 @@ def build(recipe: Recipe) -> Setup:
         metrics=list(recipe.metrics),
         **recipe.compile_arguments,
     )
-    fit = {"x": recipe.x, "y": recipe.y, "epochs": recipe.epochs, "batch_size": recipe.batch_size}
-    return Setup(model, {**fit, **recipe.fit})
+    fit: dict[str, Any] = {
+        "x": recipe.x,
+        "y": recipe.y,
+        "epochs": recipe.epochs,
+        "batch_size": recipe.batch_size,
+    }
+    fit |= recipe.fit
+    if recipe.callbacks:
+        fit["callbacks"] = [make() for make in recipe.callbacks]
+    return Setup(model, fit)
 
 
 def decode(recipe: Recipe, output: np.ndarray, *, own: bool = True) -> np.ndarray:
