@@ -101,6 +101,14 @@ def oracle_answer(problem, architecture=None):
     }
 
 
+def oracle_outputs(problem, architecture):
+    """y alone, from the oracle."""
+    output, _ = reference.forward(
+        architecture, problem.params, problem.x, problem.state, problem.mask
+    )
+    return output.y
+
+
 def keras_answer(problem, layer, training=False):
     """The same from a Keras layer that returns sequences and states, through the backend.
 
@@ -181,6 +189,7 @@ def room():
     return SimpleNamespace(
         random_problem=random_problem,
         oracle_answer=oracle_answer,
+        oracle_outputs=oracle_outputs,
         keras_answer=keras_answer,
         assert_agree=assert_agree,
         blocks=blocks,
