@@ -321,7 +321,7 @@ def hostile() -> Diagnosis:
 def crowded() -> Diagnosis:
     """Twenty findings with long series and long strings."""
     rng = np.random.default_rng(3)
-    x = np.arange(50_000)
+    x = np.arange(20_000)
     figure = Figure(
         "curves",
         "long " * 200,
@@ -329,7 +329,7 @@ def crowded() -> Diagnosis:
         "loss",
         {
             f"run {n}": {"x": x, "y": y, "low": y - 1, "high": y + 1}
-            for n, y in enumerate(rng.standard_normal((4, 50_000)).cumsum(axis=1))
+            for n, y in enumerate(rng.standard_normal((4, 20_000)).cumsum(axis=1))
         },
     )
     grid = Figure("heatmap", "gates", "step", "unit", {"f": rng.random((512, 3000))})

@@ -82,7 +82,7 @@ def linear_ticks(low: float, high: float, count: int) -> list[tuple[float, str]]
     """Multiples of 1, 2 or 5 times a power of ten inside the interval."""
     rough = (high - low) / max(count, 1)
     power = 10.0 ** math.floor(math.log10(rough))
-    step = next(nice * power for nice in (1, 2, 5, 10) if nice * power >= rough * 0.999)
+    step = next(nice * power for nice in (1, 2, 5, 10) if nice * power >= 0.75 * rough)
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
     largest = max(abs(low), abs(high))
     values = [n * step for n in range(first, last + 1)]
