@@ -94,12 +94,15 @@ def diagnose(
 
 def _seconds(budget: str | float) -> float:
     if isinstance(budget, str):
-        if budget not in BUDGETS:
+        if budget in BUDGETS:
+            return BUDGETS[budget]
+        try:
+            budget = float(budget)
+        except ValueError:
             raise ValueError(
                 f"budget is {budget!r}, expected one of {', '.join(BUDGETS)}, or seconds. "
                 "Choose a name, or pass a number."
-            )
-        return BUDGETS[budget]
+            ) from None
     if not budget > 0:
         raise ValueError(f"budget is {budget}, expected more than 0 seconds. Pass for example 60.")
     return float(budget)

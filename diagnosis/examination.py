@@ -140,8 +140,18 @@ def _look_at_padding(setup: Setup) -> dict[str, float]:
     share = float(padding.mean()) if padding is not None else 0.0
     if x.ndim == 2:
         share = float((x == 0).mean())
-    masked = iv.network.has_mask(setup.model)
-    return {"remove-mask": 1.0} if masked else {"add-mask": 2 * share}
+    if iv.network.has_mask(setup.model):
+        # A mask that finds its value between real steps deletes content.
+        return {"remove-mask": 10 * _masked_inside(x)}
+    return {"add-mask": 2 * share}
+
+
+def _masked_inside(x: Array) -> float:
+    """Share of blank steps that have real ones on both sides."""
+    blank = (x == 0).all(-1) if x.ndim == 3 else x == 0
+    before = np.logical_or.accumulate(~blank, axis=1)
+    after = np.logical_or.accumulate(~blank[:, ::-1], axis=1)[:, ::-1]
+    return float((blank & before & after).mean())
 
 
 def _look_at_classes(setup: Setup) -> dict[str, float]:
