@@ -247,7 +247,7 @@ def _combinations() -> Iterator[Recipe]:
 def _options() -> Iterator[Recipe]:
     """Other ways to compute the same, where frameworks have gone wrong."""
     spec, zero = _spec(), _spec(masked_output="zero")
-    unrolled = {"T": 3, "options": {"unroll": True}, "dtypes": _SINGLE}
+    unrolled: dict[str, Any] = {"T": 3, "options": {"unroll": True}, "dtypes": _SINGLE}
     yield Recipe("unrolled", spec, **unrolled)
     name = "unrolled, zeros at masked steps, mask with holes"
     yield Recipe(name, zero, 3, mask="holes", **unrolled)
@@ -255,7 +255,7 @@ def _options() -> Iterator[Recipe]:
     yield Recipe(name, Reverse(spec, "processing"), 3, mask="right", **unrolled)
     name = "unrolled, bidirectional, mask right"
     yield Recipe(name, Bidirectional(zero, zero), 3, mask="right", **unrolled)
-    one = {"options": {"implementation": 1}, "dtypes": _SINGLE}
+    one: dict[str, Any] = {"options": {"implementation": 1}, "dtypes": _SINGLE}
     yield Recipe("implementation 1", spec, **one)
     yield Recipe("implementation 1, dropout on x, per gate", spec, dropout="xk", **one)
 

@@ -15,7 +15,7 @@ error analysis and applications".
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -86,8 +86,7 @@ class Rounding:
 
     def array(self, a: Any) -> RandomlyRounded:
         """An array of the nearest representable numbers that computes with this rounding."""
-        exact: RandomlyRounded = to_format(a, self.dtype).view(self._kind)
-        return exact
+        return cast(RandomlyRounded, to_format(a, self.dtype).view(self._kind))
 
 
 class RandomlyRounded(np.ndarray):
@@ -130,7 +129,7 @@ class RandomlyRounded(np.ndarray):
     def _matmul(self, a: Array, b: Array) -> Array:
         """Products summed over the contracted axis in a random order."""
         order = self.rounding.rng.permutation(b.shape[-2] if b.ndim > 1 else b.shape[0])
-        dtype = self.rounding.accumulator
+        dtype: Any = self.rounding.accumulator
         left = a[..., order].astype(dtype)
         right = (b[..., order, :] if b.ndim > 1 else b[order]).astype(dtype)
         return np.asarray(left @ right, np.float64)

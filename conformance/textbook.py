@@ -244,7 +244,7 @@ def apply(multiplier: dict[str, Any], a: Array) -> dict[str, Array]:
 
 def gather(multiplier: dict[str, Any], d: dict[str, Array]) -> Array:
     """The gradient of what was given to all gates."""
-    return sum(d[k] * multiplier[k] for k in "ifgo")  # type: ignore[return-value]
+    return sum(d[k] * multiplier[k] for k in "ifgo")
 
 
 def layer_forward(
@@ -476,14 +476,14 @@ def nothing(a: Any) -> Any:
     return np.zeros_like(a)
 
 
-FORWARD = {
+FORWARD: dict[type, Any] = {
     Spec: layer_forward,
     Reverse: reverse_forward,
     Bidirectional: bidirectional_forward,
     Stack: stack_forward,
     Chunks: chunks_forward,
 }
-BACKWARD = {
+BACKWARD: dict[type, Any] = {
     Reverse: reverse_backward,
     Bidirectional: bidirectional_backward,
     Stack: stack_backward,

@@ -14,6 +14,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from typing import IO, Any
 
 from lstm_oracle.conformance import matrix
@@ -21,7 +22,7 @@ from lstm_oracle.conformance.adapters.registry import Adapter, Implementation, i
 from lstm_oracle.conformance.case import Case
 from lstm_oracle.conformance.compare import compare
 from lstm_oracle.conformance.known_defects import explain
-from lstm_oracle.conformance.report import BlockError, CaseReport
+from lstm_oracle.conformance.report import BlockError, CaseReport, Status
 from lstm_oracle.conformance.yardstick import Deviation, Yardstick, hand_over
 
 _MOST_RESEMBLANCES = 5  # disagreements that the zoo is asked about: each costs a few seconds
@@ -68,18 +69,19 @@ def run_case(
     reason = adapter.unsupported(case)
     if reason:
         return CaseReport(case.name, "unsupported", case.dtype, message=reason)
-    explanation = explain(row.name, row.backend, adapter.versions(), case)
+    known = partial(explain, row.name, row.backend, adapter.versions(), case)
     try:
         result = adapter.run(case)
     except Exception as error:  # whatever a framework raises is a finding
-        status = "disagree" if explanation else "error"
+        explanation = known()
+        status: Status = "disagree" if explanation else "error"
         message = f"raised {_summary(error)}"
         return CaseReport(case.name, status, case.dtype, message=message, explanation=explanation)
     report = compare(case, result, ours=row.ours)
     if report.status == "agree":
         return report
-    report = dataclasses.replace(report, explanation=explanation)
-    if explanation or not resemblance:
+    report = dataclasses.replace(report, explanation=known(report))
+    if report.explanation or not resemblance:
         return report
     from lstm_oracle.conformance.zoo import nearest_bug  # only where something is wrong
 

@@ -339,13 +339,9 @@ def _torch(network: Network) -> Any:
             tensor.requires_grad_(True)
         y, final = network.forward(x, state, mask, dropout)
         sources = [*(v.value for v in network.variables), *inputs]
-        outputs = [
-            (out, d)
-            for out, d in zip(
-                flatten((y, final)).values(), flatten(cotangents).values(), strict=True
-            )
-            if out.requires_grad
-        ]
+        emitted: list[Any] = list(flatten((y, final)).values())
+        pairs = zip(emitted, flatten(cotangents).values(), strict=True)
+        outputs = [(out, d) for out, d in pairs if out.requires_grad]
         got = torch.autograd.grad(
             [out for out, _ in outputs],
             sources,
@@ -353,8 +349,8 @@ def _torch(network: Network) -> Any:
             allow_unused=True,
         )
         got = [torch.zeros_like(s) if g is None else g for g, s in zip(got, sources, strict=True)]
-        detached = map_leaves(lambda a: a.detach(), (y, final))
-        return _sorted(network, *detached, got, state)
+        y, final = map_leaves(lambda a: a.detach(), (y, final))
+        return _sorted(network, y, final, got, state)
 
     return run
 
