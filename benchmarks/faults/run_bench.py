@@ -425,11 +425,7 @@ def report(name: str, item: Any, line: dict[str, Any]) -> str:
     if hasattr(item, "cause"):
         mark = "ok  " if right_among(item, line, 1) else "MISS"
     else:
-        mark = (
-            "ok  "
-            if "raises" not in line and not (named and not recognized(item, line))
-            else "MISS"
-        )
+        mark = "ok  " if recognized(item, line) else "MISS"
     return f"{mark} {name:44s} {', '.join(named) or '-':50s} {line.get('raises', '')}"
 
 

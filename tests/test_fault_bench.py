@@ -1,0 +1,179 @@
+"""The fault bench holds what it promises: enough cases of every cause, each of which builds."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from lstm_oracle.diagnosis.findings import CAUSES
+
+SAMPLE = (
+    "raw-units-elnino-1", "holes-sine-1", "padding-unmasked-text-1", "stateful-shuffled-adding-1",
+    "one-unit-for-two-weather-1", "closed-forget-gate-recall-1", "penalty-vowels-1",
+    "hasty-schedule-labelling-1", "level-forecast-co2-1", "frozen-names-1",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def bench(repository):
+    """The bench's modules by name; they are scripts and lie in no package."""
+    folder = str(repository / "benchmarks" / "faults")
+    sys.path.insert(0, folder)
+    try:
+        names = ("tasks", "faults", "healthy", "parts", "rivals", "run_bench", "check_faults")
+        yield {name: importlib.import_module(name) for name in names}
+    finally:
+        sys.path.remove(folder)
+
+
+@pytest.mark.parametrize("cause", CAUSES)
+def test_every_cause_has_six_cases_over_four_tasks_two_of_them_on_real_data(bench, cause):
+    cases = [case for case in bench["faults"].CASES if case.cause == cause]
+    assert len(cases) >= 6
+    assert len({case.task for case in cases}) >= 4
+    assert sum(case.real for case in cases) >= 2
+
+
+def test_no_case_has_a_cause_that_users_cannot_be_told(bench):
+    for case in bench["faults"].CASES:
+        assert {case.cause, *case.also_right} <= set(CAUSES), case.name
+    assert bench["rivals"].CAUSES == CAUSES
+    assert set(bench["rivals"].REMEDIES) == set(CAUSES)
+
+
+def test_there_are_eight_tasks_three_of_them_on_real_data(bench):
+    recipes = [make() for make in bench["tasks"].TASKS.values()]
+    assert len(recipes) >= 8
+    assert sum(recipe.real for recipe in recipes) >= 3
+    assert {recipe.task for recipe in recipes if recipe.real} == set(bench["faults"].REAL)
+
+
+def test_there_are_two_hundred_healthy_runs_and_twenty_that_are_no_bug(bench):
+    assert len(bench["healthy"].HEALTHY) >= 200
+    assert len(bench["healthy"].NOT_A_BUG) >= 20
+
+
+def test_names_are_unique(bench):
+    healthy = bench["healthy"]
+    names = [x.name for x in (*bench["faults"].CASES, *healthy.HEALTHY, *healthy.NOT_A_BUG)]
+    assert max(Counter(names).values()) == 1
+
+
+def test_the_split_is_drawn_once_and_never_moves_a_case(bench):
+    parts = bench["parts"]
+    kept = parts.load()
+    strata = parts.strata()
+    assert parts.assign(kept, strata) == kept
+    strata["masking"] = [*strata["masking"], "a-new-fault-1", "a-new-fault-2"]
+    grown = parts.assign(kept, strata)
+    assert {name: grown[name] for name in kept} == kept
+    assert {grown["a-new-fault-1"], grown["a-new-fault-2"]} == {"develop", "measure"}
+
+
+def test_both_parts_have_cases_of_every_cause(bench):
+    kept = bench["parts"].load()
+    for cause in CAUSES:
+        found = Counter(kept[case.name] for case in bench["faults"].CASES if case.cause == cause)
+        assert min(found["develop"], found["measure"]) >= 3, cause
+
+
+def test_a_recipe_holds_the_same_data_each_time(bench):
+    for case in bench["faults"].CASES[::9]:
+        first, second = case.broken_recipe(), case.broken_recipe()
+        np.testing.assert_array_equal(first.x, second.x)
+        np.testing.assert_array_equal(first.y, second.y)
+
+
+def test_a_perfect_forecast_has_skill_one_and_a_constant_has_none(bench):
+    tasks = bench["tasks"]
+    for make in tasks.TASKS.values():
+        recipe = make()
+        assert tasks.score(recipe, recipe.truth) == pytest.approx(1.0)
+        if recipe.persistence is None:
+            values = recipe.truth if recipe.kind.endswith("regression") else np.zeros(1, int)
+            constant = np.full_like(recipe.truth, values.mean())
+            assert tasks.score(recipe, constant) == pytest.approx(0.0, abs=1e-6)
+
+
+def test_a_prediction_that_is_not_finite_has_the_worst_skill(bench):
+    recipe = bench["tasks"].sine()
+    assert bench["tasks"].score(recipe, np.full_like(recipe.truth, np.nan)) == -1.0
+
+
+def test_checked_cases_are_kept_only_where_the_fix_gains(bench):
+    path = bench["check_faults"].CASES_JSON
+    for line in json.loads(path.read_text(encoding="utf-8"))["cases"]:
+        gained = line["gain"] is not None and line["gain"] >= bench["check_faults"].GAIN
+        assert line["kept"] <= gained, line["name"]
+
+
+def test_wilson_intervals_agree_with_published_values(bench):
+    """Newcombe 1998, table I: 81 of 263 and 0 of 20."""
+    share = bench["run_bench"].Share
+    assert share(81, 263).interval() == pytest.approx((0.2553, 0.3662), abs=5e-5)
+    assert share(0, 20).interval() == pytest.approx((0.0, 0.1611), abs=5e-5)
+
+
+@pytest.mark.parametrize("change", ["swap", "crop", "scale", "none", "unknown"])
+def test_held_out_inputs_are_treated_as_the_remedy_treated_the_training_inputs(bench, change):
+    random = np.random.default_rng(0)
+    x, x_test = random.normal(size=(2, 30, 7, 3))
+    scale, shift = np.array([2.0, 5.0, 0.1]), np.array([1.0, -3.0, 0.0])
+    treat = {
+        "swap": lambda a: a.transpose(0, 2, 1),
+        "crop": lambda a: a[:, :4],
+        "scale": lambda a: a * scale + shift,
+        "none": lambda a: a,
+        "unknown": lambda a: a.reshape(30, 21, 1),
+    }[change]
+    found = bench["run_bench"].as_remedied(x_test, x, treat(x))
+    if change == "unknown":
+        assert found is None
+    else:
+        np.testing.assert_allclose(found, treat(x_test), rtol=1e-5, atol=1e-6)
+
+
+def test_a_case_that_names_an_equivalent_cause_is_right(bench):
+    item = next(case for case in bench["faults"].CASES if case.name == "bottleneck-digits-1")
+    line = {
+        "findings": [
+            {"cause": "batch-size", "severity": "info"},
+            {"cause": "too-small", "severity": "warning"},
+        ]
+    }
+    assert bench["run_bench"].right_among(item, line, 1)
+    assert not bench["run_bench"].right_among(item, {"findings": line["findings"][:1]}, 3)
+
+
+BUILD = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import numpy as np
+from faults import CASES
+from healthy import HEALTHY, NOT_A_BUG
+wanted = set(sys.argv[2:])
+cases = [case for case in CASES if case.name in wanted]
+assert len(cases) == len(wanted)
+for item in (*cases, HEALTHY[3], HEALTHY[7], NOT_A_BUG[0]):
+    for make in (item.build, getattr(item, "fixed", item.build)):
+        model, fit = make()
+        rows = fit["batch_size"]
+        output = np.asarray(model(fit["x"][:rows]))
+        assert output.ndim >= 2 and model.compiled, item.name
+        assert len(fit["x"]) == len(fit["y"]), item.name
+print("built", len(cases))
+"""
+
+
+def test_a_sample_of_the_cases_builds_and_compiles(repository, run_python):
+    done = run_python(
+        BUILD, str(repository / "benchmarks" / "faults"), *SAMPLE,
+        KERAS_BACKEND="tensorflow", TF_CPP_MIN_LOG_LEVEL="3", CUDA_VISIBLE_DEVICES="-1",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.strip() == f"built {len(SAMPLE)}"
