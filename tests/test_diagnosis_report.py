@@ -295,7 +295,9 @@ def test_page_of_every_finding_says_all_that_it_must(id):
     assert lines[2] == f"{entry.title}. Cause: `{entry.cause}`."
     assert re.findall(r"^## (.*)", entry.page, flags=re.M) == SECTIONS
     bodies = re.split(r"^## .*\n", entry.page, flags=re.M)[1:]
-    assert [title for title, body in zip(SECTIONS, bodies, strict=True) if len(body.split()) < 4] == []
+    assert [
+        title for title, body in zip(SECTIONS, bodies, strict=True) if len(body.split()) < 4
+    ] == []
     assert "```python\n" in bodies[2]
     assert id in bodies[3]
     assert max(map(len, lines)) <= 100

@@ -16,6 +16,7 @@ h2{font-size:1.2rem;line-height:1.4;margin:1.9em 0 .6em}
 h3{font-size:.8rem;letter-spacing:.05em;text-transform:uppercase;color:var(--muted);
 margin:1.7em 0 .5em}
 p{margin:.4em 0}a{color:var(--link)}
+code.muted{white-space:nowrap}
 .muted,small{color:var(--muted)}
 .banner{border-left:6px solid var(--k);padding:4px 0 4px 20px;margin-bottom:28px}
 .over{margin:0;color:var(--muted);font-size:.85rem;letter-spacing:.05em;text-transform:uppercase}
