@@ -39,8 +39,7 @@ def baselines(task: Task, train: Data, held_out: Data, output: int = 0) -> Basel
     rows = np.random.default_rng(0).permutation(len(train))[:_MOST_ROWS]
     y = task.labels(train.y[output])[rows]
     truth = held_out.y[output]
-    X = features([a[rows] for a in train.x])
-    X_held_out = features(list(held_out.x))
+    X, X_held_out = features([a[rows] for a in train.x], list(held_out.x))
     center, scale = X.mean(0), X.std(0)
     use = scale > 1e-12 * (1 + np.abs(center))
     X, X_held_out = (
@@ -56,31 +55,38 @@ def baselines(task: Task, train: Data, held_out: Data, output: int = 0) -> Basel
     return Baselines(skills)
 
 
-def features(inputs: list[Array]) -> Array:
-    """(B, n): of every sequence its first and last steps, mean, deviation, extremes and slope.
+def features(train: list[Array], held_out: list[Array]) -> tuple[Array, Array]:
+    """(B, n) each: of every sequence its first and last steps, mean, deviation, extremes and slope.
 
     Where the whole sequence has no more than 256 numbers, those as well; of integer sequences the
     counts of each value.
     """
-    columns = []
-    for x in inputs:
-        B = len(x)
-        if x.ndim == 2 and x.dtype.kind in "iu":
-            columns.append(_counts(x))
-            continue
-        a = np.nan_to_num(np.asarray(x, np.float64)).reshape(B, x.shape[1] if x.ndim > 1 else 1, -1)
-        if a.shape[2] > 64:
-            a = a[:, :, :64]
-        middle = a[:, a.shape[1] // 2 :].mean(1) - a[:, : max(1, a.shape[1] // 2)].mean(1)
-        columns += [a.mean(1), a.std(1), a.min(1), a.max(1), a[:, 0], a[:, -1], middle]
-        columns.append(np.abs(np.diff(a, axis=1)).mean(1) if a.shape[1] > 1 else a[:, 0])
-        if a[0].size <= _MOST_COLUMNS:
-            columns.append(a.reshape(B, -1))
+    pairs = [_columns(a, b) for a, b in zip(train, held_out, strict=True)]
+    return tuple(np.concatenate(side, axis=1) for side in zip(*pairs, strict=True))  # type: ignore[return-value]
+
+
+def _columns(train: Array, held_out: Array) -> tuple[Array, Array]:
+    if train.ndim == 2 and train.dtype.kind in "iu":
+        values = np.unique(train)[:_MOST_COLUMNS]
+        return _counts(train, values), _counts(held_out, values)
+    return _statistics(train), _statistics(held_out)
+
+
+def _statistics(x: Array) -> Array:
+    a = np.nan_to_num(np.asarray(x, np.float64)).reshape(
+        len(x), x.shape[1] if x.ndim > 1 else 1, -1
+    )
+    a = a[:, :, :64]
+    T = a.shape[1]
+    slope = a[:, T // 2 :].mean(1) - a[:, : max(1, T // 2)].mean(1)
+    roughness = np.abs(np.diff(a, axis=1)).mean(1) if T > 1 else a[:, 0]
+    columns = [a.mean(1), a.std(1), a.min(1), a.max(1), a[:, 0], a[:, -1], slope, roughness]
+    if a[0].size <= _MOST_COLUMNS:
+        columns.append(a.reshape(len(x), -1))
     return np.concatenate(columns, axis=1)
 
 
-def _counts(x: Array) -> Array:
-    values = np.unique(x)[:_MOST_COLUMNS]
+def _counts(x: Array, values: Array) -> Array:
     return np.stack([(x == v).mean(1) for v in values], axis=1)
 
 
