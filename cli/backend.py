@@ -59,6 +59,7 @@ def use_backend(backend: str) -> None:
                 f"{keras.backend.backend()!r} in this process, expected the same one. "
                 "Start a new process."
             )
+        return
     os.environ["KERAS_BACKEND"] = backend
     if backend == "tensorflow":
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
