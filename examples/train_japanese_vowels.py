@@ -51,7 +51,7 @@ def build_model(kind: str, x: np.ndarray, lengths: np.ndarray, epochs: int):
 
     n, steps, features = x.shape
     real = x[np.arange(steps) < lengths[:, None]].astype(np.float64)
-    inputs = keras.Input((steps, features))
+    inputs = keras.Input((None, features))
     # Scaling stands behind Masking: it would move the zeros by which Masking knows the padding.
     hidden = keras.layers.Masking(0.0)(inputs)
     hidden = keras.layers.Normalization(
