@@ -258,3 +258,34 @@ def test_standalone_drawing_brings_its_style_and_the_other_does_not():
     assert "prefers-color-scheme" in alone
     assert "<style" not in inside
     assert parse(alone).tag == "{http://www.w3.org/2000/svg}svg"
+
+
+ODD = [0, 1, -1, 1e-300, 1e300, np.nan, np.inf, -np.inf, None, 0.5, 3, 1e-9, 12345.6, 2**70, True]
+
+
+def odd_series(rng, kind):
+    """Data of a kind with numbers of any size, missing ones, and any length down to none."""
+    count, columns = rng.integers(0, 30), rng.integers(0, 20)
+
+    def numbers(n):
+        plain = rng.standard_normal(n) * 10.0 ** rng.integers(-12, 12)
+        return [plain.tolist(), [ODD[k] for k in rng.integers(0, len(ODD), n)]][rng.integers(2)]
+
+    if kind in ("heatmap", "confusion"):
+        values = [np.nan if v is None else v for v in numbers(count * columns)]
+        return {"values": np.array(values, float).reshape(count, columns)}
+    if kind == "histogram":
+        return numbers(count)
+    places = [None, numbers(count), [f"n{k}" for k in range(count)]][rng.integers(3)]
+    bounds = {"low": numbers(count), "high": numbers(count)} if rng.integers(2) else {}
+    return {"y": numbers(count), "x": places, **bounds}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_numbers_break_a_figure(kind):
+    rng = np.random.default_rng(0)
+    for _ in range(100):
+        data = {f"s{n}": odd_series(rng, kind) for n in range(rng.integers(0, 4))}
+        figure = Figure(kind, "t", "x", "y", data, bool(rng.integers(2)), bool(rng.integers(2)))
+        parse(figures.draw(figure, points=20))
+        assert all(len(row) == len(t.titles) for t in series.tabulate(figure, 10) for row in t.rows)

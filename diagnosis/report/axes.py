@@ -63,6 +63,8 @@ def span(
     low, high = float(values.min()), float(values.max())
     if zero:
         low, high = min(low, 0.0), max(high, 0.0)
+    if zero and low == high:
+        return 0.0, 1.0
     if high - low <= 1e-9 * max(abs(low), abs(high)):
         air = 0.1 * abs(high) or 1.0
     else:

@@ -10,6 +10,7 @@ import numpy as np
 
 from lstm_oracle.diagnosis.findings import Figure
 from lstm_oracle.diagnosis.report import wording
+from lstm_oracle.diagnosis.report.axes import span
 
 MOST_SERIES = 12  # more lines than this cannot be told apart
 MOST_BARS = 40
@@ -142,9 +143,8 @@ def _common_edges(figure: Figure, arrays: list[np.ndarray]) -> np.ndarray:
     if not len(values):
         return np.array([0.0, 1.0])
     count = int(np.clip(np.sqrt(len(values)), 5, 40))
-    if figure.log_x and values.max() > values.min():
-        return np.geomspace(values.min(), values.max(), count + 1)
-    return np.histogram_bin_edges(np.clip(values, -1e100, 1e100), count)
+    low, high = span(values, log=figure.log_x, air=0.0)
+    return (np.geomspace if figure.log_x else np.linspace)(low, high, count + 1)
 
 
 def grids(figure: Figure) -> list[Grid]:
@@ -247,6 +247,8 @@ def _take(series: Line, index: np.ndarray) -> Line:
 
 def blocks(grid: Grid, rows: int, columns: int, *, total: bool = False) -> Grid:
     """The grid with at most `rows` x `columns` cells, each the mean (or sum) of a block."""
+    if not grid.values.size:
+        return grid
     row_groups = _groups(grid.values.shape[0], rows)
     column_groups = _groups(grid.values.shape[1], columns)
     if len(row_groups) == grid.values.shape[0] and len(column_groups) == grid.values.shape[1]:
@@ -269,7 +271,7 @@ def _block_sums(values: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np
 
 
 def _groups(count: int, limit: int) -> list[np.ndarray]:
-    return np.array_split(np.arange(count), min(count, limit)) if count else []
+    return np.array_split(np.arange(count), min(count, limit))
 
 
 def _group_names(names: tuple[str, ...], groups: list[np.ndarray]) -> tuple[str, ...]:
