@@ -208,6 +208,11 @@ def _check_holds(row: Layout, layout: str | Layout, spec: Spec) -> None:
             f"LSTM {spec.name!r}: layout {layout!r} has no place for {', '.join(homeless)}, "
             f"expected only parameters that it stores. Drop the variant, or use another layout."
         )
+    if row.forget_bias and not spec.use_bias:
+        raise ValueError(
+            f"LSTM {spec.name!r}: layout {layout!r} adds {row.forget_bias} to z_f at run time, "
+            "expected a layer with bias. Use use_bias=True, with biases of zero."
+        )
 
 
 def _check_shapes(what: str, got: dict[str, Any], expected: dict[str, tuple[int, ...]]) -> None:

@@ -63,3 +63,37 @@ def test_arrays_keep_their_dtype(params):
     assert {a.dtype for a in arrays.values()} == {np.dtype(np.float32)}
     back = from_layout("torch", PROJECTED, arrays)
     assert {a.dtype for a in back.values()} == {np.dtype(np.float32)}
+
+
+def test_an_unknown_layout_is_refused_by_name(params):
+    with pytest.raises(ValueError, match="layout is 'caffe', expected one of keras, torch"):
+        to_layout("caffe", PROJECTED, params)
+
+
+def test_a_parameter_that_a_framework_lacks_is_named():
+    spec = Spec(input_size=2, hidden_size=3, peepholes="io")
+    params = normal(np.random.default_rng(0), spec.param_shapes)
+    with pytest.raises(ValueError, match="'torch' has no place for p_i, p_o, expected"):
+        to_layout("torch", spec, params)
+
+
+def test_a_forget_bias_added_at_run_time_needs_a_layer_with_bias():
+    spec = Spec(input_size=2, hidden_size=3, use_bias=False)
+    row = Layout("ifgo", (Block("w", ("W", "U")),), forget_bias=1.0)
+    params = normal(np.random.default_rng(0), spec.param_shapes)
+    with pytest.raises(
+        ValueError, match=r"adds 1\.0 to z_f at run time, expected a layer with bias"
+    ):
+        to_layout(row, spec, params)
+
+
+def test_arrays_of_another_shape_or_name_are_refused(params):
+    arrays = to_layout("torch", PROJECTED, params)
+    wrong = [
+        arrays | {"weight_ih": arrays["weight_ih"].T},
+        arrays | {"weight": arrays["weight_ih"]},
+        {name: a for name, a in arrays.items() if name != "bias_hh"},
+    ]
+    for some in wrong:
+        with pytest.raises(ValueError, match=r"torch arrays have shapes .* expected"):
+            from_layout("torch", PROJECTED, some)
