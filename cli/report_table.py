@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from lstm_oracle.cli.document import Column, Document, Heading, Paragraph, Style, Table
@@ -37,6 +38,7 @@ def implementations_document(
         document.append(Paragraph(_LEGEND, "dim"))
     for report in ran:
         document += _disagreements(report)
+    document += _not_covered(ran)
     missing = [report for report in reports if report.unavailable]
     if missing:
         document.append(Heading("Not run"))
@@ -93,30 +95,43 @@ def _sortable(block: BlockError | None) -> float:
 
 
 def _disagreements(report: ImplementationReport) -> Document:
-    """What disagrees or broke, told once per explanation."""
-    groups: dict[str, list[CaseReport]] = {}
+    """What disagrees or broke: a known defect in one paragraph, anything else case by case."""
+    known: dict[str, list[CaseReport]] = {}
     for case in report.cases:
         if case.status in ("disagree", "error"):
-            groups.setdefault(case.explanation, []).append(case)
-    if not groups:
+            known.setdefault(case.explanation, []).append(case)
+    if not known:
         return []
+    new = known.pop("", [])
     document: Document = [Heading(f"{report.implementation} disagrees", "bad")]
-    for explanation in sorted(groups):  # what is not known comes first
-        cases = groups[explanation]
-        many = "1 case" if len(cases) == 1 else f"{len(cases)} cases"
-        known = f"Known defect, {many}: {explanation}"
-        document.append(Paragraph(known if explanation else f"Not known before, {many}:"))
-        document += [Paragraph(f"  - {told(case)}", "", 4, tight=True) for case in cases[:_SHOWN]]
-        if len(cases) > _SHOWN:
-            rest = f"  - and {len(cases) - _SHOWN} more, all in --format json"
-            document.append(Paragraph(rest, "dim", 4, tight=True))
+    document += [Paragraph(f"- {told(case)}", "", 2, tight=True) for case in new[:_SHOWN]]
+    if len(new) > _SHOWN:
+        rest = f"- and {len(new) - _SHOWN} more, all in --format json"
+        document.append(Paragraph(rest, "dim", 2, tight=True))
+    for explanation, cases in known.items():
+        text = f"- Known defect, {_many(len(cases), 'case')}: {explanation}"
+        document.append(Paragraph(text, "", 2, tight=True))
+        names = "; ".join(case.name for case in cases)
+        document.append(Paragraph(f"  Seen in: {names}.", "dim", 2, tight=True))
     return document
+
+
+def _not_covered(reports: Sequence[ImplementationReport]) -> Document:
+    """What implementations do not support, with how many cases each reason took out."""
+    document: Document = []
+    for report in reports:
+        reasons = Counter(c.message for c in report.cases if c.status == "unsupported")
+        if reasons:
+            listed = ", ".join(f"{reason} ({n})" for reason, n in reasons.most_common())
+            text = f"{report.implementation}: {listed}"
+            document.append(Paragraph(text, "dim", 2, tight=True))
+    return [Heading("Not supported (n/a)"), *document] if document else []
 
 
 def told(case: CaseReport) -> str:
     """One disagreement in a sentence or two."""
     worst = case.worst
-    text = f"{case.name} ({case.dtype})"
+    text = case.name if case.dtype in case.name else f"{case.name} ({case.dtype})"
     if case.message:
         text += f": {case.message}"
     elif worst is not None:
@@ -130,10 +145,23 @@ def told(case: CaseReport) -> str:
 def _verdict(reports: Sequence[ImplementationReport]) -> Paragraph:
     if not reports:
         return Paragraph("Nothing could be run.", "bad")
-    wrong = [report.implementation for report in reports if not report.agrees]
+    wrong = [report for report in reports if not report.agrees]
     if not wrong:
         return Paragraph(f"All {len(reports)} agree with the oracle.", "good")
-    return Paragraph(f"{len(wrong)} of {len(reports)} disagree: {', '.join(wrong)}.", "bad")
+    names = ", ".join(report.implementation for report in wrong)
+    text = f"{len(wrong)} of {len(reports)} disagree: {names}"
+    if all(_only_known(report) for report in wrong):
+        text += "; only in known defects"
+    return Paragraph(f"{text}.", "bad")
+
+
+def _only_known(report: ImplementationReport) -> bool:
+    broken = [case for case in report.cases if case.status in ("disagree", "error")]
+    return all(case.explanation for case in broken)
+
+
+def _many(count: int, noun: str) -> str:
+    return f"{count} {noun}" + ("" if count == 1 else "s")
 
 
 # --- a user's model -------------------------------------------------------------------------------
@@ -141,9 +169,8 @@ def _verdict(reports: Sequence[ImplementationReport]) -> Paragraph:
 
 def model_document(report: ModelReport, *, width: int = 120) -> Document:
     """The table of layers, every disagreement explained, and what could not be looked into."""
-    samples = f"{report.samples} sample" + ("" if report.samples == 1 else "s")
     document: Document = [
-        Heading(f"{report.model} on {report.backend}, {samples}"),
+        Heading(f"{report.model} on {report.backend}, {_many(report.samples, 'sample')}"),
         Paragraph(f"Gradients start from {report.cotangent}.", tight=True),
     ]
     held = [layer for layer in report.layers if layer.case.status in ("agree", "disagree")]

@@ -18,7 +18,7 @@ from lstm_oracle.cli.errors import (
 )
 
 if TYPE_CHECKING:
-    from lstm_oracle.cli.document import Document
+    from lstm_oracle.cli.document import Document, Style
     from lstm_oracle.conformance.report import ImplementationReport, ModelReport
 
 DESCRIPTION = """\
@@ -165,7 +165,7 @@ def _list() -> Document:
     from lstm_oracle.conformance.adapters import REGISTRY
 
     rows = [(row.name, row.missing() or "installed") for row in REGISTRY.values()]
-    styles = ["" if state == "installed" else "dim" for _, state in rows]
+    styles: list[Style] = ["" if state == "installed" else "dim" for _, state in rows]
     return [
         Table((Column("implementation"), Column("state")), rows, styles),
         Paragraph("An adapter of your own is named as 'module:callable'.", "dim"),

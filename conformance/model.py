@@ -22,7 +22,7 @@ from lstm_oracle.conformance.rounding import to_format
 from lstm_oracle.conformance.sampled_yardstick import sampled_yardstick
 from lstm_oracle.conformance.tolerances import FORMATS
 from lstm_oracle.conformance.yardstick import truth
-from lstm_oracle.reference.spec import Architecture, Reverse, Spec, Stack
+from lstm_oracle.reference.spec import Reverse, Spec, Stack
 from lstm_oracle.reference.tree import flatten, map_leaves
 
 if TYPE_CHECKING:
@@ -216,7 +216,7 @@ def _overflow(case: Case) -> str:
     return ""
 
 
-def _hidden_size(architecture: Architecture) -> int:
+def _hidden_size(architecture: Any) -> int:
     """H, of the last layer of a stack."""
     if isinstance(architecture, Stack):
         return _hidden_size(architecture.layers[-1])

@@ -77,7 +77,7 @@ def test_without_rich_the_plain_table_is_printed(monkeypatch):
 
 
 def test_a_table_for_an_ascii_terminal_is_ascii():
-    content = implementations_document(IMPLEMENTATIONS[:1])
+    content = implementations_document(IMPLEMENTATIONS[:1], width=80)
     assert render_rich(content, width=80, ascii_only=True).isascii()
     assert render_plain(content, width=80).isascii()
 
@@ -85,10 +85,16 @@ def test_a_table_for_an_ascii_terminal_is_ascii():
 def test_the_table_tells_every_disagreement_with_its_explanation():
     text = " ".join(render_plain(implementations_document(IMPLEMENTATIONS), width=200).split())
     assert "- mask left (float32): only of gate i; looks most like the seeded bug 'swap'" in text
-    assert "Known defect, 1 case: issue 23223" in text
-    assert "d_x is off by nan, inf times what is allowed" in text
+    assert "- Known defect, 1 case: issue 23223 Seen in: nan padding." in text
+    assert "keras.layers.LSTM on tensorflow: it has no projection (1)" in text
     assert "torch is not installed" in text
     assert "1 of 2 disagree: keras.layers.LSTM on tensorflow." in text
+
+
+def test_the_verdict_says_when_all_that_disagrees_is_known():
+    known = ImplementationReport("keras.layers.LSTM on jax", CASES[2:4])
+    text = render_plain(implementations_document([known]), width=100)
+    assert "1 of 1 disagree: keras.layers.LSTM on jax; only in known defects." in text
 
 
 def test_the_worst_block_is_the_one_that_is_not_finite():
