@@ -34,6 +34,7 @@ help:
 	@echo 'make test         lint, tests, branch coverage of reference/'
 	@echo 'make test-slow    the expensive sweeps'
 	@echo 'make properties   every Hypothesis property with 10,000 examples'
+	@echo 'make bench-oracle the oracle beside an ideal NumPy LSTM: benchmarks/results/oracle_speed.json'
 	@echo 'make lint         ruff, mypy, import rules'
 	@echo 'make wheel        build sdist and wheel; smoke-test the wheel in a fresh environment'
 	@echo 'make clean        remove what the above have made, the environment too'
@@ -79,6 +80,10 @@ test-slow: $(ready)
 .PHONY: properties
 properties: $(ready)
 	HYPOTHESIS_PROFILE=thorough "$(bin)/pytest" -n $(JOBS) --dist worksteal -m hypothesis
+
+.PHONY: bench-oracle
+bench-oracle: $(ready)
+	"$(bin)/python" benchmarks/oracle_speed.py
 
 .PHONY: lint
 lint: $(ready)
