@@ -6,8 +6,10 @@ import io
 import re
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
+
+from lstm_oracle.cli.text import printable
 
 Style: TypeAlias = Literal["", "good", "bad", "dim"]
 _RICH_STYLES = {"": "", "good": "green", "bad": "bold red", "dim": "dim"}
@@ -66,6 +68,14 @@ def render(
     return render_rich(document, width=width, colour=colour, ascii_only=ascii_only)
 
 
+def _printable(element: Heading | Paragraph | Table) -> Heading | Paragraph | Table:
+    """The same with nothing in it that a terminal would act on."""
+    if isinstance(element, Table):
+        rows = [[printable(cell) for cell in row] for row in element.rows]
+        return replace(element, rows=rows)
+    return replace(element, text=printable(element.text))
+
+
 # --- plain ----------------------------------------------------------------------------------------
 
 
@@ -73,7 +83,7 @@ def render_plain(document: Document, *, width: int) -> str:
     """The document in ASCII-drawn tables, no wider than asked for."""
     width = max(width, _MIN_WIDTH)
     parts = []
-    for n, element in enumerate(document):
+    for n, element in enumerate(map(_printable, document)):
         parts.append(_gap(element) if n else "")
         parts.append(_plain(element, width))
     return "".join(parts) + "\n"
@@ -184,7 +194,7 @@ def render_rich(
         highlight=False,
         legacy_windows=False,
     )
-    for n, element in enumerate(document):
+    for n, element in enumerate(map(_printable, document)):
         # A table ends its last line by itself.
         done = 1 if n and isinstance(document[n - 1], Table) else 0
         console.print(end=_gap(element)[done:] if n else "")

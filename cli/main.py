@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, NoReturn
 
 from lstm_oracle.cli.errors import EXIT_COULD_NOT_RUN, EXIT_INTERRUPTED, CommandError
+from lstm_oracle.cli.text import printable
 
 
 class Verb(NamedTuple):
@@ -136,5 +137,6 @@ def _show_traceback(debug: bool) -> None:
 def _say(message: str, status: int) -> int:
     """One message on stderr, whatever characters it can hold."""
     encoding = getattr(sys.stderr, "encoding", None) or "ascii"
+    message = printable(" ".join(message.splitlines()))
     print(message.encode(encoding, "backslashreplace").decode(encoding), file=sys.stderr)
     return status

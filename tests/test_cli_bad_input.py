@@ -171,6 +171,7 @@ WORDS = {
     "no verb": ([], "VERB"),
     "an unknown verb": (["verfy"], "'verfy'"),
     "an unknown option": (["verify", "--fast"], "--fast"),
+    "an option that drives the terminal": (["verify", "--\x1b[31m\n"], "--?[31m"),
     "an abbreviated option": (["verify", "--qui"], "--qui"),
     "two models": (["verify", "a.keras", "b.keras"], "b.keras"),
     "an unknown format": (["verify", "--format", "xml"], "'xml'"),
