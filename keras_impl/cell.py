@@ -365,8 +365,9 @@ class LSTMCell(keras.layers.LSTMCell):
 
     def gate_params(self) -> dict[str, np.ndarray]:
         """Return the parameters by gate: {"W_i": (I, H), ...}, named as in `spec.param_shapes`."""
+        spec = self.spec
         arrays = {variable.name: ops.convert_to_numpy(variable) for variable in self._stored()}
-        return from_layout("keras", self.spec, arrays)
+        return from_layout("keras", spec, arrays)
 
     def set_gate_params(self, params: dict[str, np.ndarray]) -> None:
         """Set the parameters from a dict like that of `gate_params`."""

@@ -130,6 +130,11 @@ class LSTM(keras.layers.RNN):
             **kwargs,
         )
         self.input_spec = keras.layers.InputSpec(ndim=3)
+        if masked_output not in _EMITTED:
+            raise ValueError(
+                f"{self._owner}: masked_output is {masked_output!r}, expected one of "
+                f"{tuple(_EMITTED)}. Choose a name from the list."
+            )
         self.masked_output = masked_output
         if zero_output_for_mask is not None:
             self.zero_output_for_mask = zero_output_for_mask
@@ -138,21 +143,13 @@ class LSTM(keras.layers.RNN):
     def build(self, sequences_shape: Any, initial_state_shape: Any = None) -> None:
         """Create the variables, and those of the state of a stateful layer."""
         # Here, not in the constructor: `Bidirectional` sets use_cudnn on finished layers.
-        self._check_choices()
-        super().build(sequences_shape)
-
-    def _check_choices(self) -> None:
-        if self.masked_output not in _EMITTED:
-            raise ValueError(
-                f"{self._owner}: masked_output is {self.masked_output!r}, expected one of "
-                f"{tuple(_EMITTED)}. Choose a name from the list."
-            )
-        if self.use_cudnn not in ("auto", False) or self.use_cudnn is True:
+        if self.use_cudnn not in ("auto", False):
             raise ValueError(
                 f"{self._owner}: use_cudnn is {self.use_cudnn!r}, expected 'auto' or False. This "
                 "layer never uses cuDNN; for cuDNN use keras.layers.LSTM, which takes the same "
                 "weights."
             )
+        super().build(sequences_shape)
 
     @property
     def _owner(self) -> str:

@@ -138,7 +138,7 @@ def capture(
             described.append(_Target(found, describe(found.layer)))
         except CannotDescribe as reason:
             rejected[id(found.layer)] = _unsupported(found, str(reason))
-    question = _Question(model, *map(_tensors, (x, y, sample_weight)), seed, training)
+    question = _Question(model, _tensors(x), _tensors(y), _tensors(sample_weight), seed, training)
 
     # The first pass only learns which calls there are and of what shapes.
     _, calls = _run(question, described, None)

@@ -15,7 +15,7 @@ from lstm_oracle.keras_impl.activations import spec_name
 from lstm_oracle.keras_impl.cell import LSTMCell
 from lstm_oracle.keras_impl.lstm import LSTM
 from lstm_oracle.reference.layouts import from_layout
-from lstm_oracle.reference.spec import Architecture, Reverse, Spec, Stack, State
+from lstm_oracle.reference.spec import Architecture, MaskedOutput, Reverse, Spec, Stack, State
 
 
 class CannotDescribe(ValueError):
@@ -183,8 +183,8 @@ def describe(layer: Any) -> Description:
 def _with_mask_rule(spec: Spec, layer: Any) -> Spec:
     # Keras documents "the output of the previous step"; where a backend emits another value, that
     # is its defect and has to show.
-    documented = "zero" if layer.zero_output_for_mask else "previous"
-    rule = getattr(layer, "masked_output", documented)
+    documented: MaskedOutput = "zero" if layer.zero_output_for_mask else "previous"
+    rule: MaskedOutput = getattr(layer, "masked_output", documented)
     return dataclasses.replace(spec, masked_output=rule)
 
 

@@ -32,6 +32,9 @@ def run_pytest(backend: str, *arguments: str) -> subprocess.CompletedProcess[str
         "TF_CPP_MIN_LOG_LEVEL": "3",
         "CUDA_VISIBLE_DEVICES": "-1",
         "JAX_PLATFORMS": "cpu",
+        # Many tiny operations: threads would only wait for each other.
+        "OMP_NUM_THREADS": "1",
+        "TF_NUM_INTRAOP_THREADS": "1",
         # Compiling is nearly all of the time here, and the programs are tiny.
         "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
     }
