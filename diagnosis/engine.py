@@ -67,7 +67,8 @@ def diagnose(
         Compiled, with an LSTM somewhere in it.
     x, y, validation_data, validation_split, batch_size, epochs, class_weight, sample_weight,
     shuffle, callbacks
-        What would be passed to `model.fit`. Callbacks are not run.
+        What would be passed to `model.fit`. Callbacks are not run; of EarlyStopping it is worked
+        out when it would stop.
     budget : "quick" (20 s), "standard" (2 min), "thorough" (15 min), or seconds
         How long the experiments may take, the import of the backend apart.
     seed : int
@@ -89,7 +90,7 @@ def diagnose(
         batch_size=batch_size, epochs=epochs, class_weight=class_weight,
         sample_weight=sample_weight, shuffle=shuffle, seed=seed,
     )  # fmt: skip
-    return _Examiner(lab, setup, seed).diagnosis()
+    return _Examiner(lab, setup, seed, callbacks).diagnosis()
 
 
 def _seconds(budget: str | float) -> float:
@@ -111,7 +112,8 @@ def _seconds(budget: str | float) -> float:
 class _Examiner:
     """One diagnosis in the making."""
 
-    def __init__(self, lab: Lab, setup: Setup, seed: int) -> None:
+    def __init__(self, lab: Lab, setup: Setup, seed: int, callbacks: Any = ()) -> None:
+        self.callbacks = callbacks
         self.lab, self.original, self.setup, self.seed = lab, setup, setup, seed
         self.findings: list[Finding] = []
         self.ruled_out: list[RuledOut] = []
@@ -163,6 +165,10 @@ class _Examiner:
 
     def _experiment(self) -> bool:
         suspicion = examination.suspicions(self.setup)
+        stopped = experiments.stopped_early(self.lab, self.setup, self.callbacks, self.seed)
+        if stopped is not None:
+            suspicion["train-longer"] = 3.0
+            self.setup = stopped
         self.outcome = experiments.search(
             self.lab, self.setup, suspicion, seed=self.seed, reserve=self.reserve
         )

@@ -15,7 +15,7 @@ import numpy as np
 
 from lstm_oracle.diagnosis import interventions as iv
 from lstm_oracle.diagnosis import surgery
-from lstm_oracle.diagnosis.findings import Evidence, Finding
+from lstm_oracle.diagnosis.findings import Evidence, Finding, Remedy
 from lstm_oracle.diagnosis.setup import Setup
 from lstm_oracle.diagnosis.task import padded_steps
 
@@ -62,7 +62,8 @@ def _off_scale(a: Array) -> float:
 
 
 def _look_at_head(setup: Setup) -> dict[str, float]:
-    return {"repair-head": 3.0} if iv.head.head_is_wrong(setup) else {}
+    found = {"repair-head": 3.0} if iv.head.head_is_wrong(setup) else {}
+    return found | ({"match-steps": 3.0} if iv.network.steps_do_not_match(setup) else {})
 
 
 def _look_at_optimizer(setup: Setup) -> dict[str, float]:
@@ -82,7 +83,9 @@ def _look_at_optimizer(setup: Setup) -> dict[str, float]:
 
 def _look_at_batches(setup: Setup) -> dict[str, float]:
     share = setup.batch_size / max(1, len(setup.train))
-    found = {"batch-smaller": 2.0 if share > 0.25 else 0.5, "train-longer": 0.0}
+    scheduled = isinstance(setup.optimizer["config"]["learning_rate"], dict)
+    found = {"constant-rate": 1.5 if scheduled else 0.0}
+    found |= {"batch-smaller": 2.0 if share > 0.25 else 0.5, "train-longer": 0.0}
     if setup.batch_size < 4:
         found["batch-larger"] = 1.5
     if setup.epochs <= 3 or setup.total_steps < 60:
@@ -108,15 +111,20 @@ def _look_at_layers(setup: Setup) -> dict[str, float]:
             config["activation"] != "tanh" or config["recurrent_activation"] != "sigmoid"
         ):
             suspect("gate-activations", 2.0)
-        strongest = max(
-            (config.get(k) or 0.0 for k in ("dropout", "recurrent_dropout", "rate")), default=0.0
-        )
-        suspect("no-regularization", 2.5 * strongest if strongest >= 0.4 else 0.0)
-        if any(k.endswith("_regularizer") and v for k, v in config.items()):
-            suspect("no-regularization", 1.5)
+        if type(layer).__name__ == "Dense" and config["activation"] in ("sigmoid", "softmax"):
+            suspect("gate-activations", 0.5)
+        suspect("no-regularization", _regularized(config))
         if "recurrent_activation" in config and config.get("units", 99) <= 4:
             suspect("wider", 2.0)
     return found
+
+
+def _regularized(config: dict[str, Any]) -> float:
+    penalized = any(k.endswith("_regularizer") and v for k, v in config.items())
+    dropped = max(
+        (config.get(k) or 0.0 for k in ("dropout", "recurrent_dropout", "rate")), default=0.0
+    )
+    return max(1.5 * penalized, 2.5 * dropped if dropped >= 0.4 else 0.0)
 
 
 def _look_at_weights(setup: Setup) -> dict[str, float]:
@@ -177,7 +185,7 @@ _LOOKS = (
 def certain_findings(setup: Setup) -> list[Finding]:
     """Faults that arithmetic decides."""
     return [*_not_finite(setup), *_outside_the_table(setup), *_floats_embedded(setup),
-            *_constant_features(setup), *_one_class(setup)]  # fmt: skip
+            *_constant_features(setup), *_time_index(setup), *_one_class(setup)]  # fmt: skip
 
 
 def _not_finite(setup: Setup) -> list[Finding]:
@@ -254,6 +262,29 @@ def _constant_features(setup: Setup) -> list[Finding]:
             "every input feature is constant: the inputs say nothing about the targets.",
             (Evidence("constant features", len(constant), x.shape[-1], "variance is zero"),),
             refuted_by="x.std(axis=(0, 1)) > 0 for some feature.",
+        )
+    ]  # fmt: skip
+
+
+def _time_index(setup: Setup) -> list[Finding]:
+    """Every sequence the same ramp: the inputs count steps and say nothing else."""
+    x = setup.train.x[0]
+    if x.ndim != 3 or x.shape[1] < 3 or x.dtype.kind != "f":
+        return []
+    steps = np.diff(x.reshape(len(x), x.shape[1], -1), axis=1)
+    size = float(np.abs(steps).mean())
+    if size == 0 or np.abs(steps - steps.mean()).max() > 1e-3 * size:
+        return []
+    return [
+        Finding(
+            "LSTM020", "input-encoding", "error", 0.9,
+            "every input is a ramp of the same slope: the network is shown the clock and none of "
+            "the values that it is to continue.",
+            (Evidence("largest deviation from the ramp", float(np.abs(steps - steps.mean()).max()),
+                      source="differences from step to step"),),
+            Remedy("swap-axes", "Feed past values of the series, not their times.",
+                   "x = windows of past values; y = the next value"),
+            "Some input changes from sequence to sequence in more than its starting value.",
         )
     ]  # fmt: skip
 

@@ -10,14 +10,18 @@ that can be left out is no cause (delta debugging, Zeller & Hildebrandt 2002).
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
+import keras
 import numpy as np
 
+from lstm_oracle.diagnosis import encoding
 from lstm_oracle.diagnosis import interventions as iv
 from lstm_oracle.diagnosis.interventions import Intervention
 from lstm_oracle.diagnosis.lab import Lab, Run
 from lstm_oracle.diagnosis.plain import plain
 from lstm_oracle.diagnosis.setup import Setup
+from lstm_oracle.diagnosis.task import as_list
 
 # A gain below this is within what two seeds of the same set-up differ by.
 REAL = 0.12
@@ -46,12 +50,13 @@ class Outcome:
     chosen: list[Trial] = field(default_factory=list)  # the causes, the strongest first
     sufficient: list[Trial] = field(default_factory=list)  # each restores the gap alone
     best_rate: float | None = None
+    undone: Run | None = None  # of a plain network on the input in another form
 
     @property
     def target(self) -> float:
         """The skill that is within reach: the reference's, or a plain network's."""
-        reached = [self.reference] if self.plain is None else [self.reference, self.plain]
-        return max(score(run) for run in reached)
+        reached = (self.reference, self.plain, self.undone)
+        return max(score(run) for run in reached if run is not None)
 
     @property
     def gap(self) -> float:
@@ -71,6 +76,7 @@ def reference_of(setup: Setup, suspicion: dict[str, float]) -> Setup:
     for key in (
         "clean-data",
         "repair-head",
+        "match-steps",
         "unfreeze",
         "standardize-inputs",
         "standardize-targets",
@@ -104,6 +110,27 @@ def steps_for(user: Setup, steps: int, setup: Setup) -> int:
     return int(np.clip(round(epochs * setup.steps_per_epoch), 10, 4 * steps))
 
 
+def stopped_early(lab: Lab, user: Setup, callbacks: Any, seed: int) -> Setup | None:
+    """The set-up with the epochs that EarlyStopping would leave it, where that is under half."""
+    stoppers = [c for c in as_list(callbacks) if isinstance(c, keras.callbacks.EarlyStopping)]
+    if not stoppers or user.epochs < 4:
+        return None
+    patience = min(c.patience for c in stoppers)
+    epochs = min(user.epochs, 4 * patience + 8)
+    lab.say("working out when EarlyStopping stops")
+    run = lab.train(
+        user, steps=epochs * user.steps_per_epoch, seed=seed, every=user.steps_per_epoch,
+        deadline=0.8 * lab.seconds,
+    )  # fmt: skip
+    best, at = -np.inf, 0
+    for epoch, value in enumerate(run.held_out_skill, 1):
+        if value > best:
+            best, at = value, epoch
+        elif epoch - at >= max(1, patience):
+            return user.changed(epochs=epoch) if epoch < user.epochs / 2 else None
+    return None
+
+
 def search(
     lab: Lab, user: Setup, suspicion: dict[str, float], *, seed: int, reserve: float
 ) -> Outcome:
@@ -119,8 +146,11 @@ def search(
         reference_setup, steps=max(steps, steps_for(user, steps, reference_setup)), seed=seed
     )
     outcome = Outcome(mine, reference, steps, _plain(lab, user, steps, seed))
+    _encodings(lab, user, outcome, seed, reserve)
     if outcome.gap < REAL:
         return outcome
+    for trial in outcome.trials:
+        trial.restored = (score(trial.run) - score(mine)) / outcome.gap
     _one_by_one(lab, user, outcome, suspicion, seed, reserve)
     _choose(lab, user, outcome, suspicion, seed, reserve)
     return outcome
@@ -132,6 +162,19 @@ def _plain(lab: Lab, user: Setup, steps: int, seed: int) -> Run | None:
         return None
     lab.say("training a plain network")
     return lab.train(setup, steps=max(steps, steps_for(user, steps, setup)), seed=seed)
+
+
+def _encodings(lab: Lab, user: Setup, outcome: Outcome, seed: int, reserve: float) -> None:
+    """Suspicious forms of the input undone, beside the plain network on the input as it is."""
+    for candidate in encoding.suspects(user):
+        if lab.left < reserve:
+            return
+        trial = _try(lab, user, user, outcome, candidate, seed, reserve)
+        before = max(score(outcome.user), score(outcome.plain) if outcome.plain else -1.0)
+        if trial is not None and score(trial.run) > before + REAL:
+            outcome.trials.append(trial)
+            if score(trial.run) > outcome.target:
+                outcome.undone = trial.run
 
 
 def _one_by_one(

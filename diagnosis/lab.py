@@ -93,13 +93,18 @@ class Lab:
     ) -> Run:
         """Train a clone for a number of updates; `rows` restricts it to the first sequences.
 
+        Skill is measured `every` so many updates, or six times, closer together at the start.
+
         Stops early, with what it has, when `deadline` seconds of the budget are all that is left.
         """
         bench = self._bench(setup, seed)
         data = setup.train if rows is None else setup.train.take(np.arange(rows))
         order = np.random.default_rng(seed)
         probe = order.permutation(len(data))[:EVALUATED]
-        checks = set(np.unique(np.geomspace(1, steps, 6).astype(int)))
+        checks = set(range(every, steps + 1, every) if every else ()) or set(
+            np.unique(np.geomspace(1, steps, 6).astype(int))
+        )
+        checks.add(steps)
         losses: list[float] = []
         skills: list[tuple[int, float, float]] = []
         began = time.monotonic()

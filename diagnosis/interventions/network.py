@@ -61,15 +61,61 @@ def reinitialize(setup: Setup) -> Setup | None:
 
 def gate_activations(setup: Setup) -> Setup | None:
     """tanh for the candidate and the cell, sigmoid for the gates; relu in hidden Dense layers."""
+    head = surgery.head_of(setup.model)
+    head_name = head[0].name if head else ""
 
     def change(name: str, config: dict[str, Any]) -> bool:
-        wanted = {"activation": "tanh", "recurrent_activation": "sigmoid"}
-        if "recurrent_activation" not in config or all(config[k] == wanted[k] for k in wanted):
-            return False
-        config.update(wanted)
-        return True
+        wanted = {}
+        if "recurrent_activation" in config:
+            wanted = {"activation": "tanh", "recurrent_activation": "sigmoid"}
+        elif name == "Dense" and config.get("activation") in ("sigmoid", "softmax", "tanh"):
+            wanted = {"activation": "relu"} if config["name"] != head_name else {}
+        changed = {k: v for k, v in wanted.items() if config[k] != v}
+        config.update(changed)
+        return bool(changed)
 
     return _edited(setup, change)
+
+
+def match_steps(setup: Setup) -> Setup | None:
+    """One output per step where there is a target per step, and one per sequence elsewhere."""
+    if not steps_do_not_match(setup):
+        return None
+    recurrent = [
+        layer.name
+        for layer in setup.model.layers
+        if isinstance(layer, (*surgery.RECURRENT, keras.layers.Bidirectional))
+    ]
+    per_step = setup.tasks[0].per_step
+
+    def change(name: str, config: dict[str, Any]) -> bool:
+        if "return_sequences" not in config or not recurrent:
+            return False
+        last = recurrent[-1]
+        if config.get("name") != last and last not in str(config.get("name")):
+            inner = setup.model.get_layer(last)
+            names = {getattr(inner, n).name for n in ("layer", "forward_layer", "backward_layer")
+                     if hasattr(inner, n)}  # fmt: skip
+            if config.get("name") not in names:
+                return False
+        changed = config["return_sequences"] != per_step
+        config["return_sequences"] = per_step
+        return changed
+
+    return _edited(setup, change)
+
+
+def steps_do_not_match(setup: Setup) -> str:
+    """Why outputs and targets differ in having a time axis, or an empty string.
+
+    Keras broadcasts (B, T, 1) against (B, 1) without a word.
+    """
+    if len(setup.tasks) != 1 or not getattr(setup.model, "outputs", None):
+        return ""
+    output, y = tuple(setup.model.outputs[0].shape), setup.train.y[0].shape
+    if setup.tasks[0].per_step == (len(output) > 2):
+        return ""
+    return f"the model gives {output}, the targets are {(None, *y[1:])}: one has a time axis"
 
 
 def scaled_units(factor: float, least: int) -> Change:

@@ -55,6 +55,13 @@ def with_rate(rate: float) -> Change:
     return change
 
 
+def constant_rate(setup: Setup) -> Setup | None:
+    """The rate that a schedule starts from, kept."""
+    if not isinstance(setup.optimizer["config"]["learning_rate"], dict):
+        return None
+    return with_rate(rate_of(setup))(setup)
+
+
 def clip_gradients(setup: Setup) -> Setup | None:
     """Gradients cut to a global norm of 1 (Pascanu et al. 2013)."""
     config = setup.optimizer["config"]

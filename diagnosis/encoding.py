@@ -1,0 +1,90 @@
+"""Inputs in the wrong form: time and features exchanged, codes as quantities, time folded away.
+
+Each suspect form is undone and a plain network is trained on the result, beside one on the inputs
+as they are. A form is suspected from the arrays alone, and blamed for what undoing it gains.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from lstm_oracle.diagnosis.interventions.base import Intervention
+from lstm_oracle.diagnosis.plain import plain
+from lstm_oracle.diagnosis.setup import Data, Setup
+
+Array = np.ndarray
+Form = Callable[[Array], Array]
+
+
+def suspects(setup: Setup) -> Iterator[Intervention]:
+    """Interventions that undo a suspicious form of the (only) input."""
+    if len(setup.train.x) != 1 or len(setup.tasks) != 1:
+        return
+    x = setup.train.x[0]
+    for look in (_exchanged_axes, _codes_as_quantities, _folded_time):
+        yield from look(x)
+
+
+def _undoing(key: str, text: str, code: str, form: Form) -> Intervention:
+    def apply(setup: Setup) -> Setup | None:
+        def formed(data: Data) -> Data:
+            return Data((form(data.x[0]),), data.y, data.weight)
+
+        return plain(setup.changed(train=formed(setup.train), held_out=formed(setup.held_out)))
+
+    return Intervention(key, "input-encoding", "LSTM020", text, code, apply, 1)
+
+
+def _exchanged_axes(x: Array) -> Iterator[Intervention]:
+    """What changes little from entry to entry of an axis is likelier time than features."""
+    if x.ndim != 3 or min(x.shape[1:]) < 3 or x.dtype.kind != "f":
+        return
+    along_time, along_features = (np.abs(np.diff(x, axis=n)).mean() for n in (1, 2))
+    if along_features < 0.6 * along_time:
+        yield _undoing(
+            "swap-axes",
+            "Exchange the time and the feature axis.",
+            "x = x.transpose(0, 2, 1)   # (batch, time, feature)",
+            lambda a: np.ascontiguousarray(np.swapaxes(a, 1, 2)),
+        )
+
+
+def _codes_as_quantities(x: Array) -> Iterator[Intervention]:
+    """A single feature of few, evenly spaced values: numbers of categories."""
+    if (x.ndim == 3 and x.shape[2] != 1) or x.ndim < 2 or x.shape[1] < 2:
+        return
+    if x.ndim == 2 and x.dtype.kind in "iu":
+        return
+    values = np.unique(x)
+    gaps = np.diff(values)
+    if not 3 <= len(values) <= 512 or gaps.min() <= 0:
+        return
+    unit = gaps.min()
+    places = (values - values[0]) / unit
+    if np.abs(places - np.round(places)).max() > 0.02 or places[-1] > 4 * len(values):
+        return
+
+    def codes(a: Array) -> Array:
+        flat = a[..., 0] if a.ndim == 3 else a
+        return np.clip(np.round((flat - values[0]) / unit), 0, places[-1]).astype(np.int32)
+
+    yield _undoing(
+        "integer-encoding",
+        "Feed the codes as whole numbers to an Embedding: they are names, not quantities.",
+        "keras.layers.Embedding(input_dim=codes.max() + 1, output_dim=32)",
+        codes,
+    )
+
+
+def _folded_time(x: Array) -> Iterator[Intervention]:
+    """One step that holds many features: the history, laid side by side."""
+    if x.ndim == 3 and x.shape[1] == 1 and x.shape[2] >= 8:
+        yield _undoing(
+            "unfold-time",
+            "Give the steps of the history a time axis: an LSTM over one step has nothing to "
+            "remember.",
+            "x = x.reshape(len(x), -1, 1)   # (batch, time, 1)",
+            lambda a: a.reshape(len(a), -1, 1),
+        )
