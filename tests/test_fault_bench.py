@@ -138,6 +138,20 @@ def test_held_out_inputs_are_treated_as_the_remedy_treated_the_training_inputs(b
         np.testing.assert_allclose(found, treat(x_test), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("change", ["standardize", "difference", "none"])
+def test_predictions_of_remedied_targets_are_read_in_the_users_units(bench, change):
+    recipe = bench["tasks"].elnino()
+    today, today_test = recipe.x[:, -1], recipe.x_test[:, -1]
+    treat = {
+        "standardize": lambda y, last: (y - 3.0) / 2.5,
+        "difference": lambda y, last: (y - last) / 0.2,
+        "none": lambda y, last: y,
+    }[change]
+    perfect = treat(recipe.truth, today_test)
+    found = bench["run_bench"].in_user_targets(recipe, treat(recipe.y, today), perfect)
+    np.testing.assert_allclose(found, recipe.truth, atol=1e-4)
+
+
 def test_a_case_that_names_an_equivalent_cause_is_right(bench):
     item = next(case for case in bench["faults"].CASES if case.name == "bottleneck-digits-1")
     line = {

@@ -50,7 +50,7 @@ def add(
     change: Callable[..., Recipe],
     levels: dict[str, list[Any]],
     *,
-    also: tuple[str, ...] = (),
+    also: tuple[str, ...] | Callable[[Any], tuple[str, ...]] = (),
     prepare: Callable[..., Recipe] | None = None,
     repair: Callable[..., Recipe] | None = None,
     remediable: bool = True,
@@ -75,7 +75,8 @@ def add(
             name = f"{fault}-{task}-{severity}"
             own = (prepare is not None or repair is not None) and not plain
             twin = name if own else f"healthy {task}"
-            CASES.append(Case(name, cause, task, severity, broken, fixed, also, remediable, twin))
+            too = also(level) if callable(also) else also
+            CASES.append(Case(name, cause, task, severity, broken, fixed, too, remediable, twin))
 
 
 def layer(name: str, *args: Any, **kwargs: Any) -> Callable[[], Any]:
@@ -155,10 +156,11 @@ add(
         epochs=max(5, r.epochs // 2), optimizer_arguments={"learning_rate": 3e-3}
     ),
     repair=weighted,
+    also=("under-trained",),
 )  # fmt: skip
 add(
     "rare-event", "class-imbalance", unchanged, {"events": [(1, 0.05), (1, 0.03)]},
-    prepare=rare_events, repair=weighted,
+    prepare=rare_events, repair=weighted, also=("under-trained",),
 )  # fmt: skip
 
 
@@ -191,6 +193,8 @@ add(
      "sine": [(100, 500, 1, 0)], "adding": [(1, 0, 500, 0), (1000, 0, 1000, 0)],
      "digits": [(2550, 0, 1, 0)], "waves": [(1, 60, 1, 0), (0.001, 0, 1, 0)],
      "labelling": [(300, 1000, 1, 0)]},
+    # Targets far from what a head reaches at this rate: a larger rate gets there too.
+    also=lambda level: ("learning-rate-low",) if level[:2] == (1, 0) else (),
 )  # fmt: skip
 add("tiny-inputs", "data-scale", scaled_padded, {"vowels": [1e-3, 1e3]})
 
@@ -703,7 +707,8 @@ add("lstm-activation", "activation", lstm,
      "digits": [{"activation": "exponential"}], "waves": [{"activation": "softmax"}],
      "names": [{"activation": "relu", "recurrent_activation": "relu"}, {"activation": "softmax"}],
      "adding": [{"activation": "softmax"}, {"recurrent_activation": "linear"}],
-     "text": [{"activation": "hard_sigmoid", "recurrent_activation": "softmax"}]})  # fmt: skip
+     "text": [{"activation": "hard_sigmoid", "recurrent_activation": "softmax"}]},
+    also=lambda level: () if "softmax" in level.values() else ("exploding-gradient",))  # fmt: skip
 
 
 def dense_activation(recipe: Recipe, level: tuple[int, str]) -> Recipe:
@@ -848,7 +853,7 @@ add(
         "weather": [("Adam", 2.0)],
         "events": [("SGD", 30.0)],
     },
-    also=("exploding-gradient",),
+    also=lambda level: ("exploding-gradient",) if level[0] == "SGD" else (),
 )
 add(
     "rate-low",

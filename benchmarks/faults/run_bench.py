@@ -116,6 +116,25 @@ def as_remedied(x_test: np.ndarray, x: np.ndarray, changed: np.ndarray) -> np.nd
     return None
 
 
+def in_user_targets(recipe: Any, changed: Any, output: np.ndarray) -> np.ndarray:
+    """Predictions of remedied targets in the user's: y is sought as a line in the remedied
+    target and the last inputs (standardized targets, differences from today)."""
+    y, changed = np.asarray(recipe.y, np.float64), np.asarray(changed, np.float64)
+    if y.shape != changed.shape or output.shape[1:] != y.shape[1:] or np.array_equal(y, changed):
+        return output
+    if recipe.x.ndim != 3 or not np.isfinite(recipe.x).all():
+        return output
+
+    def regressors(target: np.ndarray, x: np.ndarray) -> np.ndarray:
+        return np.concatenate([target, x[:, -1], np.ones((len(x), 1))], 1)
+
+    known = regressors(changed, recipe.x)
+    weights = np.linalg.lstsq(known, y, rcond=None)[0]
+    if np.abs(known @ weights - y).max() > 1e-3 * y.std():
+        return output
+    return regressors(output, recipe.x_test) @ weights
+
+
 def remedied_skill(recipe: Any, diagnosis: Any, broken_units: int) -> float | None:
     """Held-out skill of the remedied model, trained as the diagnosis says."""
     from tasks import decode, score
@@ -127,12 +146,8 @@ def remedied_skill(recipe: Any, diagnosis: Any, broken_units: int) -> float | No
     fit = dict(remedied.fit_arguments)
     remedied.model.fit(remedied.x, remedied.y, **{**fit, "verbose": 0})
     output = np.asarray(remedied.model.predict(x_test, verbose=0))
-    y, changed = np.asarray(recipe.y), np.asarray(remedied.y)
-    if recipe.kind.endswith("regression") and y.size == changed.size:
-        found = affine(y.reshape(len(y), -1), changed.reshape(len(y), -1))
-        if found is not None and output.shape[-1] == 1:
-            flat = output.reshape(len(output), -1)
-            output = ((flat - found[1]) / found[0]).reshape(output.shape)
+    if recipe.kind == "regression":
+        output = in_user_targets(recipe, remedied.y, output)
     own = output.shape[-1] == broken_units
     return score(recipe, decode(recipe, output, own=own))
 
