@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.metadata
+import pathlib
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -152,6 +154,7 @@ class _Examiner:
         try:
             self.lab.train(self.setup, steps=1, seed=self.seed)
         except Exception as error:
+            _not_ours(error)
             repaired = iv.head.repair_head(self.setup)
             self.findings.append(_does_not_run(self.setup, error, repaired is not None))
             if repaired is None:
@@ -368,6 +371,13 @@ def _unexplained(outcome: Outcome) -> Finding:
 
 def _one(arrays: tuple[Any, ...]) -> Any:
     return arrays[0] if len(arrays) == 1 else list(arrays)
+
+
+def _not_ours(error: BaseException) -> None:
+    """Let an error pass that was raised in this package: it is a bug here, not the user's."""
+    frames = traceback.extract_tb(error.__traceback__)
+    if frames and pathlib.Path(frames[-1].filename).parent == pathlib.Path(__file__).parent:
+        raise error
 
 
 def _does_not_run(setup: Setup, error: Exception, repairable: bool) -> Finding:

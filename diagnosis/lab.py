@@ -90,6 +90,7 @@ class Lab:
         seed: int = 0,
         rows: int | None = None,
         deadline: float = 0,
+        every: int | None = None,
     ) -> Run:
         """Train a clone for a number of updates; `rows` restricts it to the first sequences.
 
