@@ -233,10 +233,10 @@ def _layer_name(layer: LayerReport) -> str:
 
 
 def _layer_disagreement(layer: LayerReport) -> Paragraph:
-    text = told(layer.case)
+    text = f"- {'call ' + str(layer.call + 1) + ' of ' if layer.call else ''}{told(layer.case)}."
     if layer.case.explanation:
         text += f" Known defect: {layer.case.explanation}"
-    return Paragraph(f"call {layer.call + 1} of {text}" if layer.call else text, "bad", 2)
+    return Paragraph(text, "", 2)
 
 
 def _model_verdict(report: ModelReport) -> Paragraph:

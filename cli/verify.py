@@ -243,7 +243,9 @@ def _verify_model(arguments: argparse.Namespace) -> tuple[str, int]:
             raise CommandError(f"{data_path}: {error}") from error
     if not report.checked and not report.count("error"):
         raise CommandError(_nothing_checked(path, report))
-    notes = [f"{name!r} in {data_path} is not used." for name in data.ignored]
+    notes = []
+    if data.ignored:
+        notes.append(f"not used of {data_path}: {', '.join(map(repr, data.ignored))}.")
     report = _with_notes(report, (*notes, *([note] if note else [])))
     status = EXIT_AGREE if report.agrees else EXIT_DISAGREE
     return _model_text(arguments, report, status), status

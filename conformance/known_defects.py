@@ -14,6 +14,7 @@ from lstm_oracle.conformance.adapters.support import specs
 from lstm_oracle.conformance.case import Case
 from lstm_oracle.conformance.report import CaseReport
 from lstm_oracle.reference.spec import Architecture, Bidirectional, Reverse, Stack
+from lstm_oracle.reference.tree import flatten
 
 KERAS = "keras.layers.LSTM"
 
@@ -65,8 +66,13 @@ def _unrolled_zero_backwards(case: Case, backend: str) -> bool:
 
 
 def _leading_mask(case: Case, backend: str) -> bool:
-    """A masked step before the first real one of some sequence, in the order of processing."""
+    """A masked step before the first real one of some sequence, in the order of processing.
+
+    From a state of zeros it does not show, as zeros are right.
+    """
     if case.mask is None or _has(case.architecture, Bidirectional):
+        return False
+    if not any(leaf.any() for leaf in flatten(case.state).values()):
         return False
     first_processed = -1 if _has(case.architecture, Reverse) else 0
     emits = {spec.masked_output for spec in specs(case.architecture)}

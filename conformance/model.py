@@ -151,7 +151,7 @@ def _compare(model: Any, found: Capture) -> tuple[CaseReport, str]:
     true = view(truth(case).blocks())
     report = compare(case, _result(found), measured.yardstick, ours=ours, true=true)
     if report.status == "disagree" and not ours:
-        known = explain("keras.layers.LSTM", _backend(), _versions(), case)
+        known = explain("keras.layers.LSTM", _backend(), _versions(), case, report)
         report = dataclasses.replace(report, explanation=known)
     note = ""
     if measured.sequences < len(found.x):

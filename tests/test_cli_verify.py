@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import xml.etree.ElementTree as ET
 
@@ -9,6 +10,9 @@ import numpy as np
 import pytest
 
 from lstm_oracle.cli.main import main
+from lstm_oracle.conformance import matrix
+from lstm_oracle.conformance.known_defects import explain
+from lstm_oracle.reference.tree import map_leaves
 
 keras = pytest.importorskip("keras")
 
@@ -316,6 +320,15 @@ def test_a_model_without_weights_is_refused():
 
     with pytest.raises(ValueError, match="has no weights yet, expected a built one"):
         verify_model(Unbuilt(), np.ones((1, 2, 3)))
+
+
+def test_a_known_defect_of_the_initial_state_explains_nothing_where_that_is_zero():
+    cases = {case.name: case for case in matrix.cases("quick")}
+    case = next(case for name, case in cases.items() if name.startswith("mask left"))
+    asked = ("keras.layers.LSTM", "jax", {"keras": "3.15.1"})
+    assert "emits the initial state" in explain(*asked, dataclasses.replace(case, dtype="float32"))
+    zero = dataclasses.replace(case, dtype="float32", state=map_leaves(np.zeros_like, case.state))
+    assert explain(*asked, zero) == ""
 
 
 # --- the implementations --------------------------------------------------------------------------
