@@ -56,5 +56,6 @@ def test_a_fully_masked_sequence_keeps_its_state_and_gives_parameters_no_gradien
 def test_a_mask_of_real_steps_only_is_no_mask(problem: Problem):
     whole = problem.differ(mask=None)
     full = problem.differ(mask=np.ones(problem.x.shape[:2], bool))
-    assert_identical(full.forward()[0], whole.forward()[0])
-    assert_identical(full.backward(), whole.backward())
+    # Close, not identical: the mask copies x, and BLAS rounds by the layout in memory.
+    assert_close(full.forward()[0], whole.forward()[0])
+    assert_close(full.backward(), whole.backward())
