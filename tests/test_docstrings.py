@@ -21,6 +21,8 @@ def modules_with_examples():
                 yield ".".join(("lstm_oracle", *(p for p in parts if p != "__init__")))
 
 
+# Keras 3.15.1 on TensorFlow, with NumPy 2.
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 @pytest.mark.parametrize("name", list(modules_with_examples()))
 def test_examples_in_docstrings_run(name):
     try:
