@@ -177,15 +177,15 @@ class _Examiner:
         )
         self.applied = self.outcome.chosen
         for trial in self.outcome.chosen:
-            self.findings.append(self._finding(trial, "error"))
+            self.findings.append(self._finding(self.outcome, trial, "error"))
         named = {t.intervention.cause for t in self.outcome.chosen}
         for trial in self.outcome.sufficient[1:4]:
             if trial.intervention.cause not in named:
                 named.add(trial.intervention.cause)
-                self.findings.append(self._finding(trial, "info"))
+                self.findings.append(self._finding(self.outcome, trial, "info"))
         if self.outcome.gap >= experiments.REAL and not self.outcome.chosen:
             self.findings.append(_unexplained(self.outcome))
-        self._rule_out()
+        self._rule_out(self.outcome)
         return True
 
     def _generalize(self) -> bool:
@@ -204,10 +204,10 @@ class _Examiner:
 
     # What was found
 
-    def _finding(self, trial: Trial, severity: Any) -> Finding:
-        outcome, change = self.outcome, trial.intervention
+    def _finding(self, outcome: Outcome, trial: Trial, severity: Any) -> Finding:
+        change = trial.intervention
         user = outcome.user
-        interval = self._paired(trial) if severity == "error" else None
+        interval = self._paired(outcome, trial) if severity == "error" else None
         reason = iv.head.head_is_wrong(self.setup) if change.key == "repair-head" else ""
         summary = f"{reason[:1].upper()}{reason[1:]}. " if reason else ""
         summary += (
@@ -232,13 +232,13 @@ class _Examiner:
             figures=(_curves(user, trial.run, change.key),),
         )  # fmt: skip
 
-    def _paired(self, trial: Trial) -> tuple[float, float] | None:
+    def _paired(self, outcome: Outcome, trial: Trial) -> tuple[float, float] | None:
         """95 % interval of the gain over seeds, where there is time for a second and a third."""
-        gains = [score(trial.run) - score(self.outcome.user)]
+        gains = [score(trial.run) - score(outcome.user)]
         for seed in (self.seed + 1, self.seed + 2):
             if self.lab.left < 2 * self.reserve:
                 break
-            steps = self.outcome.steps
+            steps = outcome.steps
             mine = self.lab.train(self.setup, steps=steps, seed=seed, deadline=self.reserve)
             theirs = self.lab.train(
                 trial.setup, steps=experiments.steps_for(self.setup, steps, trial.setup),
@@ -251,8 +251,7 @@ class _Examiner:
         half = 4.303 * float(np.std(gains, ddof=1)) / len(gains) ** 0.5
         return float(np.mean(gains)) - half, float(np.mean(gains)) + half
 
-    def _rule_out(self) -> None:
-        outcome = self.outcome
+    def _rule_out(self, outcome: Outcome) -> None:
         blamed = {finding.cause for finding in self.findings}
         for trial in outcome.trials:
             cause = trial.intervention.cause

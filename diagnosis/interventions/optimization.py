@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
 import numpy as np
 
-from lstm_oracle.diagnosis.interventions.base import Change
 from lstm_oracle.diagnosis.setup import Setup
 
 Array = np.ndarray
@@ -43,10 +43,10 @@ def reference_optimizer(setup: Setup) -> Setup:
     return _optimizer(setup, "Adam", 3e-3, global_clipnorm=1.0)
 
 
-def with_rate(rate: float) -> Change:
+def with_rate(rate: float) -> Callable[[Setup], Setup]:
     """The same optimizer at a constant rate."""
 
-    def change(setup: Setup) -> Setup | None:
+    def change(setup: Setup) -> Setup:
         if isinstance(setup.optimizer["config"]["learning_rate"], dict):
             config = setup.optimizer["config"] | {"learning_rate": rate}
             return setup.changed(optimizer=setup.optimizer | {"config": config}, learning_rate=None)
