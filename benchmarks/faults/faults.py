@@ -232,7 +232,7 @@ def holes(recipe: Recipe, level: tuple[float, float]) -> Recipe:
 
 add(
     "holes", "data-quality", holes,
-    {"elnino": [(0.02, np.nan)], "weather": [(0.01, np.inf), (0.3, -9999.0)],
+    {"elnino": [(0.02, np.nan)], "weather": [(0.01, np.inf)], "sunspots": [(0.02, np.nan)],
      "sine": [(0.01, np.nan), (0.2, 99999.0)], "adding": [(0.005, np.nan)]},
 )  # fmt: skip
 
@@ -356,7 +356,7 @@ def shuffled(recipe: Recipe, level: Any) -> Recipe:
 
 add(
     "sorted-split", "data-split", sorted_split,
-    {"digits": [0.3, 0.5], "names": [0.3], "vowels": [0.25], "waves": [0.3], "text": [0.34],
+    {"digits": [0.3, 0.5], "names": [0.45], "vowels": [0.25], "waves": [0.3], "text": [0.34],
      "recall": [0.5], "adding": [0.5]},
     repair=shuffled,
 )  # fmt: skip
@@ -690,7 +690,7 @@ def oversized(recipe: Recipe, level: Any) -> Recipe:
 
 
 add("oversized", "too-large", oversized,
-    {"weather": [(120, 1.0), (90, 1.5)], "elnino": [(120, 1.0)], "sine": [(100, 1.0), (80, 1.5)],
+    {"weather": [(120, 1.0)], "elnino": [(120, 1.0), (80, 1.0)], "sine": [(100, 1.0), (80, 1.5)],
      "filtered": [(30, 1.0)], "labelling": [(40, 0.5)], "sunspots": [(100, 1.0)]},
     prepare=noisy_few, also=("insufficient-data",))  # fmt: skip
 
@@ -760,7 +760,8 @@ def forget_bias(recipe: Recipe, level: float) -> Recipe:
 
 
 add("closed-forget-gate", "vanishing-gradient", forget_bias,
-    {"recall": [-3.0, -6.0], "adding": [-5.0], "names": [-6.0], "vowels": [-8.0], "text": [-5.0]},
+    {"recall": [-3.0, -6.0], "adding": [-20.0], "names": [-15.0], "vowels": [-15.0],
+     "text": [-15.0]},
     also=("initialization",))  # fmt: skip
 
 
@@ -883,7 +884,7 @@ def batch(recipe: Recipe, level: int) -> Recipe:
 
 
 add("huge-batch", "batch-size", batch,
-    {"digits": [600], "names": [1000], "vowels": [270], "recall": [700], "text": [800],
+    {"digits": [600], "names": [1000], "elnino": [548], "weather": [1000], "recall": [700], "text": [800],
      "adding": [1200], "waves": [400]},
     also=("under-trained", "learning-rate-low"))  # fmt: skip
 
@@ -926,7 +927,7 @@ add(
     "dropout",
     "over-regularized",
     dropped,
-    {"digits": [0.9], "vowels": [0.95], "names": [0.95], "adding": [0.9], "sine": [0.95]},
+    {"digits": [0.9], "vowels": [0.98], "names": [0.98], "adding": [0.9], "sine": [0.95]},
 )
 add("recurrent-dropout", "over-regularized", lstm,
     {"recall": [{"recurrent_dropout": 0.9, "dropout": 0.8}],
