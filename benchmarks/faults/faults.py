@@ -884,8 +884,8 @@ def batch(recipe: Recipe, level: int) -> Recipe:
 
 
 add("huge-batch", "batch-size", batch,
-    {"digits": [600], "names": [1000], "elnino": [548], "weather": [1000], "recall": [700], "text": [800],
-     "adding": [1200], "waves": [400]},
+    {"digits": [600], "names": [1000], "elnino": [548], "weather": [1000], "recall": [700],
+     "text": [800], "adding": [1200], "waves": [400]},
     also=("under-trained", "learning-rate-low"))  # fmt: skip
 
 
