@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 from lstm_oracle.diagnosis.findings import (
@@ -22,21 +23,28 @@ __all__ = [
     "Evidence",
     "Figure",
     "Finding",
+    "LayerView",
+    "Monitor",
     "NotTested",
     "Remedy",
     "RuledOut",
     "diagnose",
+    "look",
 ]
 
 
+# What needs Keras, and the module that has it.
+_LAZY = {
+    "CannotDiagnose": "intake",
+    "LayerView": "microscope",
+    "Monitor": "monitor",
+    "diagnose": "engine",
+    "look": "microscope",
+}
+
+
 def __getattr__(name: str) -> Any:
-    """`diagnose` and its error, importing Keras on first use."""
-    if name == "diagnose":
-        from lstm_oracle.diagnosis.engine import diagnose
-
-        return diagnose
-    if name == "CannotDiagnose":
-        from lstm_oracle.diagnosis.intake import CannotDiagnose
-
-        return CannotDiagnose
+    """What needs Keras, imported on first use."""
+    if name in _LAZY:
+        return getattr(importlib.import_module(f"lstm_oracle.diagnosis.{_LAZY[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -187,7 +187,7 @@ def _gate_map(scan: Scan) -> Figure:
 
 def _gate_histogram(scan: Scan) -> Figure:
     values = {_GATES[gate]: getattr(scan.trace, gate)[scan.real].ravel() for gate in "ifo"}
-    bounded = all(0 <= v.min(initial=0) and v.max(initial=0) <= 1 for v in values.values())
+    bounded = all(v.min(initial=0) >= 0 and v.max(initial=0) <= 1 for v in values.values())
     edges = np.linspace(0, 1, 21)  # the outermost bins are the saturated ones
     series: dict[str, Any] = {
         name: {"edges": edges, "counts": np.histogram(v, edges)[0]} if bounded else v
