@@ -184,7 +184,10 @@ class _Examiner:
                 named.add(trial.intervention.cause)
                 self.findings.append(self._finding(self.outcome, trial, "info"))
         if self.outcome.gap >= experiments.REAL and not self.outcome.chosen:
-            self.findings.append(_unexplained(self.outcome))
+            if self.outcome.trials and not self.outcome.out_of_time:
+                self.findings.append(_unexplained(self.outcome))
+            else:
+                self.findings += self._untried(self.outcome, suspicion)
         self._rule_out(self.outcome)
         return True
 
@@ -231,6 +234,24 @@ class _Examiner:
             "The same pair of trainings, without and with the change, shows no difference.",
             figures=(_curves(user, trial.run, change.key),),
         )  # fmt: skip
+
+    def _untried(self, outcome: Outcome, suspicion: dict[str, float]) -> list[Finding]:
+        """The chief suspect, where the time was too short to try the changes."""
+        known = [c for c in iv.TABLE if suspicion.get(c.key, 0) >= 1 and c.apply(self.setup)]
+        known.sort(key=lambda c: suspicion[c.key], reverse=True)
+        return [
+            Finding(
+                change.finding, change.cause, "warning", 0.3,
+                f"A plain set-up reaches skill {outcome.target:.2f} where this one has "
+                f"{score(outcome.user):.2f}. The budget ended before the changes were tried; "
+                f"from what stands in the set-up, the chief suspect is {change.key}.",
+                (Evidence("skill as it is", round(score(outcome.user), 3)),
+                 Evidence("skill within reach", round(outcome.target, 3))),
+                Remedy(change.key, change.text, change.code),
+                "A larger budget tries it, and finds no difference.",
+            )
+            for change in known[:2]
+        ]  # fmt: skip
 
     def _paired(self, outcome: Outcome, trial: Trial) -> tuple[float, float] | None:
         """95 % interval of the gain over seeds, where there is time for a second and a third."""

@@ -50,6 +50,7 @@ class Outcome:
     chosen: list[Trial] = field(default_factory=list)  # the causes, the strongest first
     sufficient: list[Trial] = field(default_factory=list)  # each restores the gap alone
     best_rate: float | None = None
+    out_of_time: bool = False  # some changes were not tried
     undone: Run | None = None  # of a plain network on the input in another form
 
     @property
@@ -99,7 +100,7 @@ def reference_of(setup: Setup, suspicion: dict[str, float]) -> Setup:
 
 def affordable_steps(lab: Lab, setup: Setup, rate: float, share: float) -> int:
     """Updates that fit in a share of the time left, within what the user would do himself."""
-    return int(np.clip(lab.left * share * rate, 20, max(20, setup.total_steps)))
+    return int(np.clip(lab.left * share * rate, 30, max(30, setup.total_steps)))
 
 
 def steps_for(user: Setup, steps: int, setup: Setup) -> int:
@@ -138,7 +139,7 @@ def search(
     lab.say("training the set-up as it is")
     first = lab.train(user, steps=min(10, user.total_steps), seed=seed)
     again = lab.train(user, steps=min(12, user.total_steps), seed=seed)
-    steps = affordable_steps(lab, user, max(first.steps_per_second, again.steps_per_second), 0.14)
+    steps = affordable_steps(lab, user, max(first.steps_per_second, again.steps_per_second), 0.07)
     mine = lab.train(user, steps=steps, seed=seed)
     reference_setup = reference_of(user, suspicion)
     lab.say("training the reference")
@@ -181,14 +182,24 @@ def _one_by_one(
     lab: Lab, user: Setup, outcome: Outcome, suspicion: dict[str, float], seed: int, reserve: float
 ) -> None:
     """Every change alone, the most suspect first, while there is time."""
-    candidates = [*iv.TABLE, *_rates(lab, user, outcome, seed, reserve), iv.LONGER]
-    candidates.sort(key=lambda c: suspicion.get(c.key, 0.0) - 0.1 * c.size, reverse=True)
-    for candidate in candidates:
-        if lab.left < reserve:
-            return
-        trial = _try(lab, user, user, outcome, candidate, seed, reserve)
-        if trial is not None:
-            outcome.trials.append(trial)
+
+    def suspected(key: str, size: int) -> float:
+        return suspicion.get(key, 0.0) - 0.1 * size
+
+    queue: list[tuple[float, Intervention | None]] = [
+        (suspected(c.key, c.size), c) for c in (*iv.TABLE, iv.LONGER)
+    ]
+    rates = max(suspected(key, 1) for key in ("learning-rate-up", "learning-rate-down"))
+    queue.append((max(rates, 0.3), None))  # None: the sweep of learning rates
+    for _, candidate in sorted(queue, key=lambda entry: entry[0], reverse=True):
+        found = [candidate] if candidate else _rates(lab, user, outcome, seed, reserve)
+        for change in found:
+            if lab.left < reserve:
+                outcome.out_of_time = True
+                return
+            trial = _try(lab, user, user, outcome, change, seed, reserve)
+            if trial is not None:
+                outcome.trials.append(trial)
         if _settled(lab, outcome, suspicion):
             return
 
@@ -218,6 +229,8 @@ def _try(
     run = lab.train(
         changed, steps=steps_for(user, outcome.steps, changed), seed=seed, deadline=reserve
     )
+    if not run.complete:
+        return None  # cut short by the clock: it proves nothing
     restored = (score(run) - score(outcome.user)) / max(outcome.gap, 1e-9)
     return Trial(candidate, changed, run, restored)
 
@@ -235,7 +248,9 @@ def _rates(
         run = lab.train(
             iv.optimization.with_rate(rate * factor)(user), steps=steps, seed=seed, deadline=reserve
         )
-        value = score(run) - (0 if np.isfinite(run.losses).all() else 1)
+        if not run.complete:
+            break
+        value = score(run)
         # The user's own rate keeps the benefit of the doubt.
         if value > best_score + (0 if factor == 1 else 0.03):
             best, best_score = rate * factor, value

@@ -22,10 +22,6 @@ Array = np.ndarray
 EVALUATED = 256  # sequences that a skill is measured on
 
 
-class OutOfTime(Exception):
-    """The budget does not allow another training."""
-
-
 @dataclass(frozen=True)
 class Run:
     """One training, as it went."""
@@ -35,7 +31,7 @@ class Run:
     train_skill: Array
     held_out_skill: Array
     steps_per_second: float
-    sample_loss: float = float("nan")
+    complete: bool = True  # False where the clock cut it short
 
     @property
     def fitted(self) -> float:
@@ -119,7 +115,8 @@ class Lab:
                 break
         rate = len(losses) / max(1e-6, time.monotonic() - began)
         at, train, held_out = (np.asarray(column) for column in zip(*skills, strict=True))
-        return Run(np.asarray(losses), at, train, held_out, rate)
+        complete = len(losses) == steps or not np.isfinite(losses[-1])
+        return Run(np.asarray(losses), at, train, held_out, rate, complete)
 
     def predict(self, setup: Setup, data: Data, *, seed: int = 0) -> list[Array]:
         """Predictions of a set-up's model before any training."""
