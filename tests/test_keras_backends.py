@@ -19,7 +19,13 @@ BACKENDS = ("tensorflow", "jax", "torch")
 KERAS_OWN = ("lstm", "rnn", "bidirectional", "stacked_rnn_cells", "dropout_rnn_cell")
 
 
-def run_pytest(backend: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory) -> Path:
+    """Programs that JAX has compiled; empty at first."""
+    return tmp_path_factory.mktemp("compiled")
+
+
+def run_pytest(backend: str, cache: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     for package in ("keras", backend):
         if importlib.util.find_spec(package) is None:
             pytest.skip(f"{package} is not installed")
@@ -35,8 +41,11 @@ def run_pytest(backend: str, *arguments: str) -> subprocess.CompletedProcess[str
         # Many tiny operations: threads would only wait for each other.
         "OMP_NUM_THREADS": "1",
         "TF_NUM_INTRAOP_THREADS": "1",
-        # Compiling is nearly all of the time here, and the programs are tiny.
+        # Compiling is nearly all of the time here, and the programs are tiny and often the same.
         "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+        "JAX_COMPILATION_CACHE_DIR": str(cache),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
     }
     return subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments],
@@ -56,28 +65,19 @@ def assert_passed(run: subprocess.CompletedProcess[str]) -> None:
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_the_tests_of_the_keras_room_pass(backend):
-    assert_passed(run_pytest(backend, str(FOLDER)))
+def test_the_tests_of_the_keras_room_pass(backend, cache):
+    assert_passed(run_pytest(backend, cache, str(FOLDER)))
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_the_tests_inside_keras_pass_when_pointed_at_ours(backend, tmp_path):
-    spec = importlib.util.find_spec("keras")
-    if spec is None:
+def test_the_tests_inside_keras_pass_when_pointed_at_ours(backend, cache, tmp_path):
+    keras = importlib.util.find_spec("keras")
+    if keras is None:
         pytest.skip("keras is not installed")
-    folder = Path(spec.origin).parent / "src" / "layers" / "rnn"
-    files = [str(folder / f"{name}_test.py") for name in KERAS_OWN]
+    folder = Path(keras.origin).parent / "src" / "layers" / "rnn"
     # Keras' tests warn, so they get settings of their own: none.
     settings = tmp_path / "pytest.ini"
     settings.write_text("[pytest]\n")
-    run = run_pytest(
-        backend,
-        "-c",
-        str(settings),
-        "--rootdir",
-        str(tmp_path),
-        "-p",
-        "run_keras_own_tests",
-        *files,
-    )
-    assert_passed(run)
+    options = ("-c", str(settings), "--rootdir", str(tmp_path), "-p", "run_keras_own_tests")
+    files = [str(folder / f"{name}_test.py") for name in KERAS_OWN]
+    assert_passed(run_pytest(backend, cache, *options, *files))
