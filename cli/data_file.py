@@ -10,7 +10,8 @@ import math
 import re
 import zipfile
 import zlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -46,7 +47,12 @@ class _Header:
     member: zipfile.ZipInfo
 
 
-def read_data(path: Path, samples: int, input_names: tuple[str, ...] = ()) -> Data:
+def read_data(
+    path: Path,
+    samples: int,
+    input_names: tuple[str, ...] = (),
+    names: Mapping[str, str | None] | None = None,
+) -> Data:
     """The first `samples` rows of every array that the model takes.
 
     Parameters
@@ -56,6 +62,8 @@ def read_data(path: Path, samples: int, input_names: tuple[str, ...] = ()) -> Da
         optionally, `y` and `sample_weight`, numbered likewise.
     samples
         At most this many rows are read.
+    names
+        Which array is to be taken as `x`, and which as `y`, where they are called otherwise.
 
     Raises
     ------
@@ -65,7 +73,7 @@ def read_data(path: Path, samples: int, input_names: tuple[str, ...] = ()) -> Da
     check_data_file(path)
     try:
         with zipfile.ZipFile(path) as archive:
-            headers = _headers(path, archive)
+            headers = _renamed(path, _headers(path, archive), names or {})
             chosen = _choose(path, headers, input_names)
             used = [headers[name] for names in chosen.values() for name in names]
             rows = _common_length(path, used)
@@ -204,6 +212,26 @@ def _parse_header(
 
 
 # --- which arrays are what ------------------------------------------------------------------------
+
+
+def _renamed(
+    path: Path, headers: dict[str, _Header], names: Mapping[str, str | None]
+) -> dict[str, _Header]:
+    """The headers with the arrays that were asked for called `x` and `y`, and no others so."""
+    for part, name in names.items():
+        if name is None:
+            continue
+        if name not in headers:
+            raise CommandError(
+                f"--{part}: got {name!r}, expected one of the arrays of {path}: {_names(headers)}."
+            )
+        others = {
+            key: header
+            for key, header in headers.items()
+            if key == name or not re.fullmatch(rf"{part}(_\d+)?", key)
+        }
+        headers = {**others, part: replace(headers[name], name=part)}
+    return headers
 
 
 def _choose(

@@ -24,7 +24,11 @@ class Verb(NamedTuple):
     summary: str
 
 
-VERBS = (Verb("verify", "verify", "hold implementations, or your own Keras model, to the oracle"),)
+VERBS = (
+    Verb("verify", "verify", "hold implementations, or your own Keras model, to the oracle"),
+    Verb("diagnose", "diagnose", "find out why a Keras LSTM does not train"),
+    Verb("explain", "explain", "what a finding of diagnose means, and what to do"),
+)
 
 _EXAMPLES = """\
 examples:
@@ -32,8 +36,12 @@ examples:
   lstm-oracle verify --quick                       the same in about ten seconds
   lstm-oracle verify model.keras --data x.npz      the LSTM layers of your own model
   lstm-oracle verify --format junit --output verify.xml
+  lstm-oracle diagnose model.keras --data x.npz    why it does not train
+  lstm-oracle diagnose --script train.py           the same, of your own script
+  lstm-oracle explain LSTM010                      a finding's page
 
-exit status: 0 all agree, 1 something disagrees, 2 could not run.
+exit status: 0 all agree or healthy, 1 something disagrees or is found, 2 could
+not run.
 `lstm-oracle VERB --help` explains a verb.
 """
 

@@ -240,7 +240,8 @@ def _flow(trace: Trace, back: GradientTrace, r_0: Array, real: Array) -> Flow:
     before = np.concatenate([r, np.ones_like(r[..., :1])], axis=-1)  # what U and b are fed with
     rows = [_one_lag(steps[:, k], back, before, d_z) for k in range(steps.shape[1])]
     columns = np.array(rows, dtype=float).reshape(-1, 5).T
-    return Flow(*columns[:4], counts=columns[4].astype(int))
+    d_h, d_c, contribution, ratio, counts = columns
+    return Flow(d_h, d_c, contribution, ratio, counts.astype(int))
 
 
 def _by_lag(real: Array, reached: Array) -> Array:

@@ -67,11 +67,18 @@ class Watch:
         """Find what is to be looked at; nothing is run yet."""
         probe._check_model(model, None if loss is not None else y)
         self.model = model
-        batch = map(probe._tensors, (x, y, sample_weight))
+        question: dict[str, Any] = {
+            "model": model,
+            "x": probe._tensors(x),
+            "y": probe._tensors(y),
+            "sample_weight": probe._tensors(sample_weight),
+            "seed": 0,
+            "training": False,
+        }
         self._question: Any = (
-            probe._Question(model, *batch, 0, False)
+            probe._Question(**question)
             if loss is None
-            else _GivenLoss(model, *batch, 0, False, keras.losses.get(loss))
+            else _GivenLoss(**question, loss=keras.losses.get(loss))
         )
         self._targets: list[probe._Target] = []
         self.unsupported: list[Unsupported] = []
