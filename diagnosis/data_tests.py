@@ -25,9 +25,40 @@ def findings(setup: Setup) -> list[Finding]:
         return []
     return [
         finding
-        for test in (_leaked, _duplicated, _misaligned, _short_window)
+        for test in (_stand_in, _leaked, _duplicated, _misaligned, _short_window)
         for finding in test(setup)
     ]
+
+
+def _stand_in(setup: Setup) -> Iterator[Finding]:
+    """One number, far from all others and often repeated, where a value is missing (-999, 1e5)."""
+    x = setup.train.x[0]
+    if x.dtype.kind != "f" or x.ndim != 3:
+        return
+    for n in range(min(x.shape[2], 64)):
+        values = x[:, :, n].ravel()
+        low, middle, high = np.percentile(values, [5, 50, 95])
+        far = values[np.abs(values - middle) > 20 * max(high - low, 1e-12)]
+        if len(far) < 3 or high == low:
+            continue
+        value, count = max(
+            zip(*np.unique(far, return_counts=True), strict=True), key=lambda p: p[1]
+        )
+        if count < 0.9 * len(far):
+            continue
+        yield Finding(
+            "LSTM001", "data-quality", "error", 0.9,
+            f"feature {n} holds the number {value:g} {int(count)} times, and all other values lie "
+            f"between {np.min(values[values != value]):g} and {np.max(values[values != value]):g}: "
+            "it stands for a missing value.",
+            (Evidence(f"times {value:g} in feature {n}", int(count)),
+             Evidence("distance from the median, in 90 % ranges",
+                      round(float(abs(value - middle) / (high - low)), 1), 20)),
+            Remedy("clean-data", "Leave these sequences out, or fill in the values.",
+                   f"ok = (x != {value:g}).all(axis=(1, 2))\nx, y = x[ok], y[ok]"),
+            f"{value:g} is a real measurement.",
+        )  # fmt: skip
+        return
 
 
 def _rows(x: Array) -> list[bytes]:
