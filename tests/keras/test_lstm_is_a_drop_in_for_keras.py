@@ -8,8 +8,8 @@ from keras import layers
 from lstm_oracle.keras_impl import LSTM, LSTMCell, PerGate
 from lstm_oracle.reference.spec import Spec
 
-# Not on PyTorch: torch.compile needs a C++ compiler and half a minute for an LSTM.
-JIT = keras.backend.backend() != "torch"
+# JAX always compiles; torch.compile needs a C++ compiler and half a minute for an LSTM.
+COMPILES = {"tensorflow": [False, True], "jax": [True], "torch": [False]}[keras.backend.backend()]
 
 
 def data(*shape, seed=0):
@@ -161,7 +161,7 @@ def test_a_saved_model_with_every_option_loads_again(tmp_path):
     assert again.layers[1].spec == model.layers[1].spec
 
 
-@pytest.mark.parametrize("jit_compile", [False, True] if JIT else [False])
+@pytest.mark.parametrize("jit_compile", COMPILES)
 def test_it_trains_in_a_functional_model_with_masks(jit_compile):
     keras.utils.set_random_seed(1)
     tokens = np.random.default_rng(0).integers(0, 9, size=(32, 7))
@@ -184,7 +184,7 @@ def test_it_trains_in_a_functional_model_with_masks(jit_compile):
 def test_compiled_and_eager_predictions_agree():
     x = data(4, 6, 3)
     model = keras.Sequential([keras.Input((None, 3)), LSTM(5, go_backwards=True)])
-    model.compile(jit_compile=JIT)
+    model.compile(jit_compile=COMPILES[-1])
     assert_same(model.predict(x, verbose=0), model(x))
 
 
@@ -355,3 +355,22 @@ def test_bad_arguments_are_one_clear_error(act, message):
 def test_an_unknown_argument_is_refused():
     with pytest.raises((TypeError, ValueError), match="peephole_initialiser"):
         LSTM(4, peephole_initialiser="zeros")
+
+
+def test_a_configuration_of_keras_own_layer_builds_ours_and_back():
+    theirs = layers.LSTM(4, zero_output_for_mask=True, dropout=0.2, go_backwards=True)
+    ours = LSTM.from_config(theirs.get_config())
+    assert (ours.masked_output, ours.dropout, ours.go_backwards) == ("zero", 0.2, True)
+    shared = {
+        name: ours.get_config()[name]
+        for name in layers.LSTM(4).get_config()
+        if name in ours.get_config()
+    }
+    again = layers.LSTM.from_config(shared)
+    assert again.get_config()["dropout"] == 0.2
+
+
+def test_a_mask_of_ones_and_zeros_is_a_mask():
+    x, mask = data(2, 5, 3), np.array([[1, 1, 0, 1, 0], [0, 1, 1, 0, 1]])
+    layer = LSTM(4, return_sequences=True)
+    assert_same(layer(x, mask=mask), layer(x, mask=mask.astype(bool)), atol=0)
