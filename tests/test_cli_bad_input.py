@@ -239,7 +239,7 @@ CONTENT = {
     "too many members": ("many.npz", "1001 members"),
     "a zip bomb": ("bomb.npz", "GiB"),
     "a truncated file": ("truncated.npz", "damaged"),
-    "flipped bytes": ("flipped.npz", "x"),
+    "flipped bytes": ("flipped.npz", "Bad CRC-32"),
     "complex numbers": ("x_complex.npz", "complex"),
     "text": ("x_text.npz", "<U"),
     "dates": ("x_time.npz", "datetime64"),

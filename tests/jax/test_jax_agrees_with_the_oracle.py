@@ -116,6 +116,7 @@ def test_dropout_agrees_in_chunks_of_a_stack(room):
     check(room, room.random_problem(spec, seed=6, dropout="step"))
 
 
+@pytest.mark.hypothesis  # which the inner function does not say: for `make properties`
 def test_any_architecture_agrees(room, architectures):
     @room.few_examples
     @given(

@@ -5,6 +5,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -51,6 +52,7 @@ def check_adjoint(room, problem, tangents, pushed):
     assert abs(forward - reverse) <= 1e-13 * scale
 
 
+@pytest.mark.hypothesis  # which the inner function does not say: for `make properties`
 def test_forward_mode_is_the_adjoint_of_the_oracles_backward(room, architectures):
     @room.few_examples
     @given(
