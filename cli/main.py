@@ -33,7 +33,7 @@ VERBS = (
 _EXAMPLES = """\
 examples:
   lstm-oracle verify                               every installed implementation
-  lstm-oracle verify --quick                       the same in about ten seconds
+  lstm-oracle verify --quick                       the cases that matter most
   lstm-oracle verify model.keras --data x.npz      the LSTM layers of your own model
   lstm-oracle verify --format junit --output verify.xml
   lstm-oracle diagnose model.keras --data x.npz    why it does not train

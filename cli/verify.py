@@ -82,7 +82,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="verify only this one (see --list); may be given several times",
     )
-    parser.add_argument("--quick", action="store_true", help="fewer cases: about ten seconds")
+    parser.add_argument("--quick", action="store_true", help="only the cases that matter most")
     parser.add_argument("--list", action="store_true", help="list the implementations and exit")
     parser.add_argument(
         "--format", choices=_FORMATS, default="table", help="of the report (default table)"
