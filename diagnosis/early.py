@@ -17,6 +17,7 @@ from lstm_oracle.diagnosis.findings import Evidence, Finding, Remedy
 from lstm_oracle.diagnosis.internals import EPSILON
 
 SHUT = 0.95  # of all steps and units: no more than one in twenty still passes anything on
+STILL = EPSILON / 2  # of a weight's size: a change that float32 rounds away
 _JUMP = 100.0
 _OVERFLOW = math.log(float(np.finfo(np.float32).max))
 _ARITHMETIC = "arithmetic of float32"
@@ -58,11 +59,10 @@ def findings(samples: Sequence[Sample]) -> Iterator[Finding]:
 
 
 def lost(samples: Sequence[Sample]) -> bool:
-    """Whether nothing that moves is left: three samples without a change in any LSTM."""
-    last = [sample for sample in samples if sample.updates][-3:]
-    return len(last) == 3 and all(
-        sample.layers and not any(sample.updates.get(name, 1.0) for name in sample.layers)
-        for sample in last
+    """Whether no LSTM has ever moved, in three samples and more."""
+    done = [sample for sample in samples if sample.updates]
+    return len(done) >= 3 and all(
+        sample.updates.get(name, 1.0) < STILL for sample in done for name in sample.layers
     )
 
 
@@ -132,7 +132,7 @@ def _dead_updates(samples: Sequence[Sample]) -> Iterator[Finding]:
         return
     for name in done[-1].updates:
         largest = max(sample.updates.get(name, 1.0) for sample in done)
-        if largest >= EPSILON / 2:
+        if largest >= STILL:
             continue
         if not any(sample.gradients.get(name, 0.0) for sample in samples):
             yield Finding(
@@ -147,7 +147,7 @@ def _dead_updates(samples: Sequence[Sample]) -> Iterator[Finding]:
             "LSTM111", "learning-rate-low", "warning", 0.9,
             f"layer {name!r} does not move: an update changes its weights by {largest:.1g} of "
             "their size, which float32 rounds away.",
-            (Evidence("largest update over weights", largest, EPSILON / 2, _ARITHMETIC),),
+            (Evidence("largest update over weights", largest, STILL, _ARITHMETIC),),
             Remedy("learning-rate-up", "Use a larger learning rate.",
                    "model.optimizer.learning_rate = 1e-3"),
             "Its weights differ at the end from what they were at the start.", layer=name,

@@ -8,6 +8,14 @@ import keras
 import numpy as np
 
 from lstm_oracle.diagnosis import surgery
+from lstm_oracle.diagnosis.intake_checks import (
+    CannotDiagnose,
+    check_data,
+    check_options,
+    in_order,
+    input_names,
+    output_names,
+)
 from lstm_oracle.diagnosis.interventions.head import loss_name
 from lstm_oracle.diagnosis.setup import Data, Setup
 from lstm_oracle.diagnosis.task import as_list, task_of
@@ -15,10 +23,6 @@ from lstm_oracle.diagnosis.task import as_list, task_of
 Array = np.ndarray
 
 MOST_SEQUENCES = 4000  # more add precision, not insight, and cost the budget
-
-
-class CannotDiagnose(ValueError):
-    """What was passed cannot be diagnosed; the message says what to pass instead."""
 
 
 def setup_of(
@@ -43,8 +47,13 @@ def setup_of(
         With what was got, what was expected, and the fix.
     """
     _check_model(model)
-    data = _data(x, y, sample_weight, "x")
-    train, held_out = _split(data, validation_data, validation_split, seed)
+    check_options(
+        batch_size=batch_size, epochs=epochs, validation_split=validation_split, seed=seed,
+        class_weight=class_weight,
+    )  # fmt: skip
+    data = _data(model, x, y, sample_weight, "x")
+    held_out = None if validation_data is None else _validation(model, validation_data)
+    train, held_out = _split(data, held_out, validation_split, seed)
     prototype = _prototype(model, train)
     head = surgery.head_of(prototype)
     losses = as_list(model.loss)
@@ -83,9 +92,10 @@ def _check_model(model: Any) -> None:
         )
 
 
-def _data(x: Any, y: Any, weight: Any, name: str) -> Data:
+def _data(model: keras.Model, x: Any, y: Any, weight: Any, name: str) -> Data:
     if y is None:
         x, y, weight = _gathered(x, weight, name)
+    x, y = in_order(x, input_names(model), name), in_order(y, output_names(model), "y")
     xs = tuple(_array(a, f"{name}[{n}]") for n, a in enumerate(as_list(x)))
     ys = tuple(_array(a, f"y[{n}]") for n, a in enumerate(as_list(y)))
     if not xs or not ys:
@@ -98,7 +108,14 @@ def _data(x: Any, y: Any, weight: Any, name: str) -> Data:
         )
     if counts == {0}:
         raise CannotDiagnose(f"{name} holds no sequences, expected at least two. Pass more data.")
-    return Data(xs, ys, None if weight is None else np.asarray(weight))
+    data = Data(xs, ys, None if weight is None else np.asarray(weight))
+    check_data(model, data, name)
+    return data
+
+
+def _validation(model: keras.Model, given: Any) -> Data:
+    x, y = given[:2] if isinstance(given, (tuple, list)) and len(given) > 1 else (given, None)
+    return _data(model, x, y, None, "validation x")
 
 
 def _array(value: Any, name: str) -> Array:
@@ -118,15 +135,15 @@ def _gathered(x: Any, weight: Any, name: str) -> tuple[Any, Any, Any]:
             f"y is missing and {name} is {type(x).__name__}, expected targets, or a dataset that "
             "yields (x, y). Pass y."
         )
-    batches = []
-    if isinstance(x, keras.utils.PyDataset):
-        batches = [x[n] for n in range(min(len(x), MOST_SEQUENCES))]
-    else:
-        for batch in x:
-            batches.append(batch)
-            if sum(len(as_list(b[0])[0]) for b in batches) >= MOST_SEQUENCES:
-                break
-    if not batches or not isinstance(batches[0], (tuple, list)) or len(batches[0]) < 2:
+    try:
+        batches = _batches(x)
+    except Exception as error:  # whatever the user's own code raises
+        raise CannotDiagnose(
+            f"{name} is {type(x).__name__}, which failed when it was read "
+            f"({type(error).__name__}: {str(error)[:200]}), expected arrays, or a dataset that "
+            "yields (x, y). Read it to its end without a model first."
+        ) from error
+    if not batches or not all(isinstance(b, (tuple, list)) and len(b) > 1 for b in batches):
         raise CannotDiagnose(
             f"{name} yielded {'nothing' if not batches else 'no (x, y) pairs'}, expected batches "
             "(x, y). Check the dataset; an exhausted generator has to be made anew."
@@ -134,17 +151,31 @@ def _gathered(x: Any, weight: Any, name: str) -> tuple[Any, Any, Any]:
     return _joined([b[0] for b in batches]), _joined([b[1] for b in batches]), weight
 
 
+def _batches(x: Any) -> list[Any]:
+    """All batches, or as many as are used."""
+    if isinstance(x, keras.utils.PyDataset):
+        x = (x[n] for n in range(len(x)))
+    batches: list[Any] = []
+    held = 0
+    for batch in x:
+        batches.append(batch)
+        held += len(as_list(batch[0])[0])
+        if held >= MOST_SEQUENCES:
+            break
+    return batches
+
+
 def _joined(parts: list[Any]) -> list[Array]:
     columns = zip(*(as_list(part) for part in parts), strict=True)
     return [np.concatenate([_array(a, "batch") for a in column]) for column in columns]
 
 
-def _split(data: Data, validation: Any, fraction: float, seed: int) -> tuple[Data, Data]:
+def _split(
+    data: Data, held_out: Data | None, fraction: float, seed: int
+) -> tuple[Data, Data]:
     """Training and held-out part: the user's, or every fifth sequence at random."""
     rng = np.random.default_rng(seed)
-    if validation is not None:
-        given = validation if isinstance(validation, (tuple, list)) else (validation, None)
-        held_out = _data(given[0], given[1], None, "validation x")
+    if held_out is not None:
         return _thinned(data, rng), _thinned(held_out, rng)
     n = len(data)
     if n < 2:
@@ -175,7 +206,13 @@ def _thinned(data: Data, rng: np.random.Generator) -> Data:
 
 def _prototype(model: keras.Model, train: Data) -> keras.Model:
     """A clone with the model's weights: the user's own is never called."""
-    prototype = surgery.clone(model)
+    try:
+        prototype = surgery.clone(model)
+    except surgery.NotCloneable as error:
+        raise CannotDiagnose(
+            f"{str(error)[:400]}; expected a model that can, to train clones of it. Give its class "
+            "get_config and from_config, or build it with keras.Model(inputs, outputs)."
+        ) from error
     if not prototype.built:
         prototype(train.x[0][:1] if len(train.x) == 1 else [a[:1] for a in train.x])
     if model.built:

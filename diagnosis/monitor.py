@@ -14,7 +14,7 @@ from lstm_oracle.diagnosis import early
 from lstm_oracle.diagnosis.early import LayerSample, Sample
 from lstm_oracle.diagnosis.findings import Diagnosis, Figure, Finding
 from lstm_oracle.diagnosis.internals import EPSILON, look_inside
-from lstm_oracle.keras_impl.recurrent_layers import recurrent_layers, to_numpy
+from lstm_oracle.keras_impl.recurrent_layers import recurrent_layers, to_numpy, walk
 from lstm_oracle.keras_impl.watch import Glance, Watch
 
 Array = np.ndarray
@@ -213,6 +213,8 @@ class Monitor(keras.callbacks.Callback):
         self._spent += time.perf_counter() - began
 
     def _due(self) -> bool:
+        if not self._model.built:  # a model that the first batch builds
+            return False
         if self.every is not None:
             return self._steps >= self._next
         # The compiler of the first training step is part of the training's time.
@@ -324,7 +326,7 @@ class Monitor(keras.callbacks.Callback):
 
     def _names_before_values(self) -> None:
         """NaN for what was not measured yet: CSVLogger fixes its columns after the first epoch."""
-        if self._values or self.failure or self._model is None:
+        if self._values or self.failure or not self._model.built:
             return
         names = [_layer_name(found.path) for found in recurrent_layers(self._model)]
         keys = [f"{name}/saturated_{gate}" for name in names for gate in "ifoc"]
@@ -410,12 +412,15 @@ def _layer_name(path: str) -> str:
 def _groups(model: Any) -> dict[str, list[int]]:
     """Name of every layer with trainable weights to their places in `trainable_variables`."""
     owner: dict[int, str] = {}
-    for found in recurrent_layers(model):
+    for found in recurrent_layers(model):  # as one layer, whatever cells are in it
         for variable in found.layer.trainable_variables:
             owner.setdefault(id(variable), _layer_name(found.path))
+    inner: dict[int, str] = {}
+    for found in walk(model):  # the innermost layer comes last
+        inner |= dict.fromkeys(map(id, found.layer.trainable_variables), _layer_name(found.path))
     groups: dict[str, list[int]] = {}
     for n, variable in enumerate(model.trainable_variables):
-        name = owner.get(id(variable)) or variable.path.rsplit("/", 1)[0]
+        name = owner.get(id(variable)) or inner[id(variable)]
         groups.setdefault(name, []).append(n)
     return groups
 
