@@ -1,0 +1,53 @@
+"""`verify` on the implementations that are shipped with an adapter: each says what it should.
+
+One process per implementation, on the quick matrix; what is not installed is skipped.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+
+import pytest
+
+from lstm_oracle.conformance import verify_implementations
+from lstm_oracle.conformance.adapters import REGISTRY
+
+RIGHT = [name for name in REGISTRY if not name.startswith("keras.layers.LSTM")]
+KERAS = [name for name in REGISTRY if name.startswith("keras.layers.LSTM")]
+
+
+@pytest.fixture(autouse=True)
+def installed(name, monkeypatch):
+    missing = REGISTRY[name].missing()
+    if missing:
+        pytest.skip(missing)
+    # Compiling is nearly all of JAX's time here.
+    monkeypatch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+
+
+def verify(name, dtypes):
+    report = verify_implementations([name], "quick", dtypes=dtypes, processes=1)[0]
+    assert report.unavailable == ""
+    return report
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_ours_and_pytorch_agree(name):
+    report = verify(name, ("float64",))
+    assert report.count("agree") >= 5
+    wrong = {case.name: case.message for case in report.cases if case.status != "agree"}
+    if REGISTRY[name].ours:
+        assert wrong == {}
+    else:
+        assert {case.status for case in report.cases} == {"agree", "unsupported"}, wrong
+
+
+@pytest.mark.parametrize("name", KERAS)
+def test_keras_own_layer_disagrees_only_where_a_known_defect_explains_it(name):
+    if not importlib.metadata.version("keras").startswith("3.15.1"):
+        pytest.skip("the known defects were measured on Keras 3.15.1")
+    report = verify(name, ("float32",))
+    wrong = {c.name: c.explanation for c in report.cases if c.status in ("disagree", "error")}
+    assert "NaN or Inf in the padding" in wrong["mask right, NaN in the padding, float32"]
+    assert [case for case, explanation in wrong.items() if not explanation] == []
+    assert report.count("agree") > len(wrong)
