@@ -28,6 +28,11 @@ class PerGate(keras.initializers.Initializer):
     gates : int
         How many equal blocks the last axis holds.
 
+    Raises
+    ------
+    ValueError
+        When called for a shape whose last axis the gates do not divide evenly.
+
     References
     ----------
     Glorot & Bengio 2010, equation 16; Saxe et al. 2014.

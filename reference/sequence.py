@@ -93,6 +93,11 @@ def backward(tape: Tape, d_y: Any = None, d_state: Any = None, *, trace: bool = 
         dL/d(final state), nested like the state; None, or None in place of an array, is zero.
     trace
         Whether to give every step's d_h, d_c and d_z as well, one `GradientTrace` per scan.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For a tape that is none, and for cotangents whose nesting, shape or dtype does not fit.
     """
     if not isinstance(tape, Tape):
         raise TypeError(
