@@ -3,6 +3,10 @@
     python docs/update_readme.py            # rewrite the blocks
     python docs/update_readme.py --check    # exit 1 where a block is not what the results say
 
+A result that is missing leaves its block as it is, says so, and exits 1. That of `verify`:
+
+    lstm-oracle verify --format json --output benchmarks/results/verify.json
+
 A block stands between `<!-- NAME -->` and `<!-- /NAME -->`; the functions below are its NAMEs.
 """
 
@@ -65,25 +69,32 @@ def _row(row: dict[str, Any]) -> str:
 BLOCKS = {"oracle-speed": oracle_speed, "verify": verify}
 
 
-def updated(text: str) -> str:
-    for name, block in BLOCKS.items():
-        marks = re.compile(rf"(<!-- {name} -->\n).*?(\n<!-- /{name} -->)", re.DOTALL)
-        if marks.search(text):
-            body = block()
-            text = marks.sub(lambda found, body=body: found[1] + body + found[2], text)
-    return text
+def updated(text: str, name: str) -> str:
+    """The text with one block as its result says."""
+    marks = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
+    if not marks.search(text):
+        raise ValueError(f"README.md has no block {name!r}, expected <!-- {name} --> in it.")
+    body = BLOCKS[name]()
+    return marks.sub(lambda found: f"{found[1]}{body}\n{found[2]}", text)
 
 
 def main() -> int:
     readme = ROOT / "README.md"
-    before = readme.read_text(encoding="utf-8")
-    after = updated(before)
+    before = after = readme.read_text(encoding="utf-8")
+    missing = []
+    for name in BLOCKS:
+        try:
+            after = updated(after, name)
+        except FileNotFoundError as error:
+            missing.append(f"block {name!r} stays as it is: {error.filename} is not there")
+    for line in missing:
+        print(line, file=sys.stderr)
     if "--check" in sys.argv[1:]:
         if before != after:
             print("README.md is not what the results say; run python docs/update_readme.py")
-        return int(before != after)
+        return int(before != after or bool(missing))
     readme.write_text(after, encoding="utf-8")
-    return 0
+    return int(bool(missing))
 
 
 if __name__ == "__main__":

@@ -62,6 +62,11 @@ def init(
     dict, Directions or tuple
         Nested as `lstm_oracle.reference.spec.param_shapes`.
 
+    Raises
+    ------
+    ValueError
+        For a dtype that is not floating.
+
     Notes
     -----
     Differs from Keras, which draws the fused matrix (I, 4H): its Glorot limit is
@@ -135,6 +140,11 @@ def dropout_masks(
     Dropout, Directions or tuple
         `Dropout(x, h)` for every Spec, nested like params. Shapes: (B, N); with `time_steps` (B,
         T, N); with `per_gate` (B, T or 1, G, N). N is I for x and R for h.
+
+    Raises
+    ------
+    ValueError
+        For a rate below 0, or of 1 and above.
 
     Examples
     --------
