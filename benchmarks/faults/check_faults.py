@@ -143,6 +143,15 @@ def summary() -> dict[str, Any]:
     }  # fmt: skip
 
 
+def write() -> dict[str, Any]:
+    """The file that the bench reads: what has been measured so far."""
+    found = summary()
+    temporary = CASES_JSON.with_suffix(".tmp")
+    temporary.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    os.replace(temporary, CASES_JSON)
+    return found
+
+
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--redo", action="append", default=[], help="train again, by name prefix")
@@ -161,8 +170,8 @@ def main(argv: list[str] | None = None) -> int:
         with LINES.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
         print(line, flush=True)
-    found = summary()
-    CASES_JSON.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        write()
+    found = write()
     for case in found["cases"]:
         if not case["kept"]:
             print("not kept:", case["name"], case["skill_broken"], case["skill_fixed"])

@@ -760,7 +760,7 @@ def forget_bias(recipe: Recipe, level: float) -> Recipe:
 
 
 add("closed-forget-gate", "vanishing-gradient", forget_bias,
-    {"recall": [-3.0, -6.0], "text": [-15.0]},
+    {"recall": [-3.0, -6.0]},
     also=("initialization",))  # fmt: skip
 
 
@@ -806,7 +806,8 @@ def pooled(recipe: Recipe, level: int) -> Recipe:
 
 add("quiet-tail", "vanishing-gradient", unchanged,
     {"digits": [40, 70], "vowels": [60], "recall": [50], "waves": [50], "events": [60]},
-    prepare=quiet_tail, repair=pooled, also=("initialization", "window", "masking", "wiring"))  # fmt: skip
+    prepare=quiet_tail, repair=pooled,
+    also=("initialization", "window", "masking", "wiring"))  # fmt: skip
 
 
 def deep(recipe: Recipe, level: int) -> Recipe:
@@ -850,7 +851,8 @@ def unbounded(recipe: Recipe, level: dict[str, Any]) -> Recipe:
 
 add("unbounded-state", "exploding-gradient", unbounded,
     {"digits": [{"gain": 2.5, "rate": 0.3}], "events": [{"gain": 1.6, "rate": 0.3}],
-     "vowels": [{"gain": 1.6, "rate": 0.3}], "filtered": [{"gain": 1.6, "rate": 0.3}]},
+     "vowels": [{"gain": 1.6, "rate": 0.3}], "waves": [{"gain": 1.6, "rate": 0.3}],
+     "names": [{"gain": 2.0, "rate": 0.3}]},
     repair=clipped, also=("activation", "initialization", "learning-rate-high"))  # fmt: skip
 
 
