@@ -13,7 +13,14 @@ from typing import Any
 import keras
 import numpy as np
 
-from lstm_oracle.diagnosis import examination, experiments, generalization, surgery
+from lstm_oracle.diagnosis import (
+    data_tests,
+    examination,
+    experiments,
+    generalization,
+    microscope,
+    surgery,
+)
 from lstm_oracle.diagnosis import interventions as iv
 from lstm_oracle.diagnosis.baselines import Baselines, baselines
 from lstm_oracle.diagnosis.experiments import Outcome, Trial, score
@@ -30,6 +37,7 @@ from lstm_oracle.diagnosis.intake import setup_of
 from lstm_oracle.diagnosis.lab import Lab, Run
 from lstm_oracle.diagnosis.setup import Setup
 
+LOOK_INSIDE = 3.0  # seconds that have to be left for it
 BUDGETS = {"quick": 18.0, "standard": 110.0, "thorough": 900.0}
 
 
@@ -122,6 +130,8 @@ class _Examiner:
         self.not_a_bug: list[str] = []
         self.seconds: dict[str, float] = {}
         self.applied: list[Trial] = []
+        self.figures: tuple[Figure, ...] = ()
+        self.inside: dict[str, Any] = {}
         self.outcome: Outcome | None = None
         self.baselines: Baselines = Baselines({})
         self.reserve = 0.12 * lab.seconds
@@ -129,12 +139,17 @@ class _Examiner:
     def diagnosis(self) -> Diagnosis:
         """All stages in order; a stage without time is left out and said so."""
         for stage in (self._examine, self._experiment, self._generalize):
-            began = time.monotonic()
-            go_on = stage()
-            self.seconds[stage.__name__.strip("_")] = time.monotonic() - began
-            if not go_on:
+            if not self._timed(stage):
                 break
+        if self.lab.left > LOOK_INSIDE:
+            self._timed(self._look_inside)
         return self._finished()
+
+    def _timed(self, stage: Callable[[], bool]) -> bool:
+        began = time.monotonic()
+        go_on = stage()
+        self.seconds[stage.__name__.strip("_")] = time.monotonic() - began
+        return go_on
 
     # Stages
 
@@ -147,6 +162,7 @@ class _Examiner:
             return False
         if len(self.setup.tasks) == 1:
             self.baselines = baselines(self.setup.tasks[0], self.setup.train, self.setup.held_out)
+            self.findings += data_tests.findings(self.setup)
         return self._trainable()
 
     def _trainable(self) -> bool:
@@ -203,6 +219,27 @@ class _Examiner:
         )
         self.findings += found
         self.not_a_bug += notes
+        return True
+
+    def _look_inside(self) -> bool:
+        """Gates and gradients through time of the user's layers as they are, by the oracle."""
+        self.lab.say("looking inside the LSTM layers")
+        setup = self.setup
+        model = surgery.clone(setup.model, seed=self.seed)
+        surgery.copy_weights(setup.model, model)
+        model.compile(keras.optimizers.SGD(0.0), loss=setup.loss, loss_weights=setup.loss_weights)
+        x, y = _one(setup.train.x), _one(setup.train.y)
+        try:
+            views = microscope.look(model, x, y, samples=32, seed=self.seed)
+        except Exception as error:
+            _not_ours(error)
+            self.inside = {"not looked into": str(error)[:200]}
+            return False
+        for view in views:
+            self.figures += view.figures
+            self.inside[view.path] = view.reason or {
+                e.name.removeprefix(f"{view.path}: "): e.value for e in view.evidence
+            }
         return True
 
     # What was found
@@ -301,6 +338,7 @@ class _Examiner:
             self._not_tested(),
             tuple(self.not_a_bug),
             self._facts(),
+            figures=self.figures,
             seconds=self.seconds,
             versions=_versions(),
             remedy=self._remedied if self.applied or self.setup is not self.original else None,
@@ -341,6 +379,10 @@ class _Examiner:
                 "plain_skill": score(self.outcome.plain) if self.outcome.plain else None,
                 "best_learning_rate": self.outcome.best_rate,
             }
+            if self.applied:
+                facts["skill_remedied"] = score(self.applied[-1].run)
+        if self.inside:
+            facts["layers"] = self.inside
         return facts
 
     def _not_tested(self) -> tuple[NotTested, ...]:

@@ -170,9 +170,7 @@ def _joined(parts: list[Any]) -> list[Array]:
     return [np.concatenate([_array(a, "batch") for a in column]) for column in columns]
 
 
-def _split(
-    data: Data, held_out: Data | None, fraction: float, seed: int
-) -> tuple[Data, Data]:
+def _split(data: Data, held_out: Data | None, fraction: float, seed: int) -> tuple[Data, Data]:
     """Training and held-out part: the user's, or every fifth sequence at random."""
     rng = np.random.default_rng(seed)
     if held_out is not None:

@@ -245,7 +245,8 @@ def _rest(page: _Page, diagnosis: Diagnosis) -> None:
 
 def _facts(page: _Page, diagnosis: Diagnosis) -> None:
     headline = ("skill", "skill_remedied")
-    rest = {name: fact for name, fact in diagnosis.facts.items() if name not in headline}
+    left_out = {*headline, "layers"}  # what the microscope saw is for the page, with its pictures
+    rest = {name: fact for name, fact in diagnosis.facts.items() if name not in left_out}
     facts = {"facts": wording.flat(rest), "made with": wording.flat(diagnosis.versions)}
     for name, table in facts.items():
         if table:
