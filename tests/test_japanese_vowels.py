@@ -105,6 +105,20 @@ def test_predictions_do_not_depend_on_padding(examples, run_python):
     ], done.stderr
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("layer", ["keras", "ours", "bidirectional"])
+def test_the_example_names_95_speakers_of_100(examples, layer):
+    pytest.importorskip("keras", exc_type=ImportError)
+    done = subprocess.run(
+        [sys.executable, examples / "train_japanese_vowels.py", "--layer", layer],
+        capture_output=True,
+        text=True,
+        timeout=900,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_an_untrained_model_fails_loudly_and_is_written_whole(examples, tmp_path):
     pytest.importorskip("keras", exc_type=ImportError)
     out = tmp_path / "models" / "model.keras"

@@ -286,6 +286,13 @@ def test_a_cell_without_a_description_is_named_with_the_reason(cell, reason):
     assert reason in one.reason
 
 
+def test_a_convolutional_lstm_is_named_with_the_reason():
+    model = keras.Sequential([keras.Input((2, 3, 3, 1)), layers.ConvLSTM2D(1, 2)])
+    [one] = capture(model, np.ones((1, 2, 3, 3, 1), "float32"))
+    assert isinstance(one, Unsupported)
+    assert "ConvLSTM2D is not one of the LSTM classes" in one.reason
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
