@@ -116,15 +116,31 @@ class Agreement:
         return self.error <= self.limit
 
 
-def look_inside(capture: Any) -> list[Scan]:
+@dataclass(frozen=True, eq=False)
+class Exact:
+    """The oracle's pass over one captured call, in float64."""
+
+    tape: Any
+    gradients: Any
+
+
+def exact(capture: Any) -> Exact:
+    """Run the oracle on a captured call; `look_inside` and `agreement` can share it."""
+    return Exact(*_run(capture, np.float64))
+
+
+def look_inside(capture: Any, run: Exact | None = None) -> list[Scan]:
     """Every scan of one captured call (several for stacked cells), with its gradients.
 
     Parameters
     ----------
     capture : lstm_oracle.keras_impl.probe.Capture
         What went into the call, and the gradient that reached its output.
+    run
+        The oracle's pass over it, where it has been made already.
     """
-    tape, gradients = _run(capture, np.float64)
+    run = run or exact(capture)
+    tape, gradients = run.tape, run.gradients
     last = _last_only(capture)
     flowing = gradients if last is None else _backward(tape, *last)
     mask = capture.mask
@@ -147,19 +163,19 @@ def look_inside(capture: Any) -> list[Scan]:
     ]  # fmt: skip
 
 
-def agreement(capture: Any) -> Agreement:
+def agreement(capture: Any, run: Exact | None = None) -> Agreement:
     """Whether the framework's gradient of the weights is the oracle's, up to rounding.
 
     The limit is measured: the oracle run in float32 against itself in float64, on this very case.
     """
-    exact = flatten(_run(capture, np.float64)[1].params)
+    ours = flatten((run or exact(capture)).gradients.params)
     rounded = flatten(_run(capture, np.float32)[1].params)
     theirs = flatten(capture.d_params)
     unit = _ROUNDING.get(capture.dtype, EPSILON) / EPSILON
-    errors = {name: _distance(theirs[name], exact[name]) for name in exact}
+    errors = {name: _distance(theirs[name], ours[name]) for name in ours}
     limits = {
-        name: unit * _WORSE_THAN_ORACLE * max(_distance(rounded[name], exact[name]), EPSILON)
-        for name in exact
+        name: unit * _WORSE_THAN_ORACLE * max(_distance(rounded[name], ours[name]), EPSILON)
+        for name in ours
     }
     worst = max(errors, key=lambda name: errors[name] / limits[name])
     return Agreement(errors[worst], limits[worst], worst)

@@ -21,6 +21,7 @@ from lstm_oracle.diagnosis.internals import (
     Agreement,
     Scan,
     agreement,
+    exact,
     look_inside,
 )
 from lstm_oracle.keras_impl.probe import Unsupported, capture
@@ -93,13 +94,14 @@ def _first(data: Any, samples: int) -> Any:
 def _views(found: Any) -> list[LayerView]:
     if isinstance(found, Unsupported):
         return [LayerView(found.layer_path, 0, 0, 0, None, None, reason=found.reason)]
-    agreed = agreement(found)
+    run = exact(found)
+    agreed = agreement(found, run)
     return [
         LayerView(
             scan.path, found.call_index, found.x.shape[1], scan.spec.hidden_size, scan, agreed,
             _evidence(scan, agreed), figures(scan),
         )
-        for scan in look_inside(found)
+        for scan in look_inside(found, run)
     ]  # fmt: skip
 
 
