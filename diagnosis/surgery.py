@@ -51,7 +51,7 @@ def clone(model: keras.Model, edit: LayerEdit | None = None, *, seed: int = 0) -
         return type(layer).from_config(layer.get_config()) if edited is None else edited
 
     try:
-        with seeded(seed):
+        with seeded(seed), _not_to_be_compiled(model):
             if isinstance(model, (keras.Sequential, _functional())):
                 return keras.models.clone_model(model, clone_function=copy, recursive=True)
             return _clone_subclassed(model)
@@ -59,6 +59,26 @@ def clone(model: keras.Model, edit: LayerEdit | None = None, *, seed: int = 0) -
         raise NotCloneable(
             f"model {model.name!r} cannot be built again from its configuration: {error}"
         ) from error
+
+
+@contextlib.contextmanager
+def _not_to_be_compiled(model: keras.Model) -> Iterator[None]:
+    """Keep Keras from compiling the clone: it would have to find a user's own loss by its name."""
+    compiled = [m for m in (model, *_submodels(model)) if getattr(m, "compiled", False)]
+    for one in compiled:
+        one.compiled = False
+    try:
+        yield
+    finally:
+        for one in compiled:
+            one.compiled = True
+
+
+def _submodels(model: keras.Model) -> Iterator[keras.Model]:
+    for layer in getattr(model, "layers", ()):
+        if isinstance(layer, keras.Model):
+            yield layer
+            yield from _submodels(layer)
 
 
 def _functional() -> type:

@@ -245,6 +245,17 @@ def test_it_is_diagnosed(name):
         assert diagnosis.findings[0].cause == cause, diagnosis.verdict
 
 
+def test_a_loss_of_the_user_s_own_is_no_hindrance():
+    def own(y, prediction):
+        return keras.ops.mean(keras.ops.square(y - prediction))
+
+    one = model(keras.layers.LSTM(3), keras.layers.Dense(1), loss=own)
+    diagnosis = diagnose(one, X, X[:, 0, :1], budget=SECONDS, epochs=1)
+    assert isinstance(diagnosis, Diagnosis)
+    assert one.compiled
+    assert one.loss is own
+
+
 def test_a_model_that_cannot_be_built_again_is_refused():
     with pytest.raises(ValueError, match="cannot be built again"):
         diagnose(unrepeatable(), X, Y, budget=SECONDS)
