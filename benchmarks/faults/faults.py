@@ -329,7 +329,7 @@ add(
     {"sine": [1.0], "waves": [1.0], "elnino": [1.0], "sunspots": [1.0], "adding": [1.0]},
     remediable=False,
 )  # fmt: skip
-add("codes-as-numbers", "input-encoding", codes_as_numbers, {"text": [1.0, 0.02], "names": [1.0]})
+add("codes-as-numbers", "input-encoding", codes_as_numbers, {"text": [0.02], "names": [1.0, 0.04]})
 add("normalized-codes", "input-encoding", normalized_codes, {"text": [1.0], "names": [1.0]},
     remediable=False)  # fmt: skip
 add("swapped-axes", "input-encoding", swapped_axes, {"vowels": [0], "adding": [0], "events": [0]})
@@ -356,7 +356,7 @@ def shuffled(recipe: Recipe, level: Any) -> Recipe:
 
 add(
     "sorted-split", "data-split", sorted_split,
-    {"digits": [0.3, 0.5], "names": [0.45], "vowels": [0.25], "waves": [0.5], "text": [0.34],
+    {"digits": [0.3, 0.5], "names": [0.45], "vowels": [0.25], "waves": [0.5], "text": [0.6],
      "recall": [0.5], "adding": [0.5]},
     repair=shuffled,
 )  # fmt: skip
@@ -965,7 +965,7 @@ def fewer_epochs(recipe: Recipe, level: int) -> Recipe:
 
 
 add("few-epochs", "under-trained", fewer_epochs,
-    {"digits": [2, 1], "vowels": [2], "names": [1], "recall": [2], "adding": [2], "waves": [3],
+    {"digits": [2, 1], "vowels": [2], "names": [1], "recall": [2], "adding": [1], "waves": [3],
      "text": [1]},
     also=("learning-rate-low", "batch-size"))  # fmt: skip
 
