@@ -66,7 +66,13 @@ def _row(row: dict[str, Any]) -> str:
     )
 
 
-BLOCKS = {"oracle-speed": oracle_speed, "verify": verify}
+def demo() -> str:
+    """What `make demo` printed, kept by `make demo-transcript`."""
+    lines = (RESULTS / "demo.txt").read_text(encoding="utf-8").rstrip().splitlines()
+    return "\n".join(["```text", *lines, "```"])
+
+
+BLOCKS = {"demo": demo, "oracle-speed": oracle_speed, "verify": verify}
 
 
 def updated(text: str, name: str) -> str:
