@@ -108,12 +108,16 @@ def machine() -> dict[str, Any]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--backend", choices=("tensorflow", "jax", "torch"), default="tensorflow")
-    parser.add_argument("--pairs", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=60, help="about, of one training")
+    parser.add_argument("--pairs", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=150, help="about, of one training")
     options = parser.parse_args()
     os.environ["KERAS_BACKEND"] = options.backend
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    result = {**measure(options.pairs, options.seconds), "machine": machine()}
+    measured = measure(options.pairs, options.seconds)
+    if not all(row["samples"] for row in measured["pairs"]):
+        print("a training ended before its first look paid: nothing measured. Give more --seconds.")
+        return 2
+    result = {**measured, "machine": machine()}
     path = HERE / "results" / f"monitor_cost_{options.backend}.json"
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
