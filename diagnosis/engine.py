@@ -114,8 +114,10 @@ def _seconds(budget: str | float) -> float:
                 f"budget is {budget!r}, expected one of {', '.join(BUDGETS)}, or seconds. "
                 "Choose a name, or pass a number."
             ) from None
-    if not budget > 0:
-        raise ValueError(f"budget is {budget}, expected more than 0 seconds. Pass for example 60.")
+    if not isinstance(budget, (int, float)) or not budget > 0:
+        raise ValueError(
+            f"budget is {budget!r}, expected more than 0 seconds. Pass for example 60."
+        )
     return float(budget)
 
 
@@ -189,7 +191,12 @@ class _Examiner:
             suspicion["train-longer"] = 3.0
             self.setup = stopped
         self.outcome = experiments.search(
-            self.lab, self.setup, suspicion, seed=self.seed, reserve=self.reserve
+            self.lab,
+            self.setup,
+            suspicion,
+            easy=self.baselines.best[1],
+            seed=self.seed,
+            reserve=self.reserve,
         )
         self.applied = self.outcome.chosen
         for trial in self.outcome.chosen:
@@ -200,7 +207,9 @@ class _Examiner:
                 named.add(trial.intervention.cause)
                 self.findings.append(self._finding(self.outcome, trial, "info"))
         if self.outcome.gap >= experiments.REAL and not self.outcome.chosen:
-            if self.outcome.trials and not self.outcome.out_of_time:
+            if not self.outcome.learnable:
+                pass  # neither the reference nor a plain network got there: `_verdict` says so
+            elif self.outcome.trials and not self.outcome.out_of_time:
                 self.findings.append(_unexplained(self.outcome))
             else:
                 self.findings += self._untried(self.outcome, suspicion)
@@ -353,6 +362,12 @@ class _Examiner:
             return f"Not a bug. {self.not_a_bug[0]}"
         if self.outcome is None:
             return "Nothing could be measured."
+        if self.outcome.gap >= experiments.REAL:
+            return (
+                f"Cannot tell: after {self.outcome.steps} of {self.setup.total_steps} updates "
+                f"skill is {score(self.outcome.user):.2f}, and {self.outcome.target:.2f} is within "
+                "reach; no change that was tried restores it. A larger budget would tell."
+            )
         return (
             f"Healthy: skill {score(self.outcome.user):.2f} after {self.outcome.steps} updates, "
             f"and a reference set-up gains {self.outcome.gap:+.2f}."

@@ -184,8 +184,7 @@ _LOOKS = (
 
 def certain_findings(setup: Setup) -> list[Finding]:
     """Faults that arithmetic decides."""
-    return [*_not_finite(setup), *_outside_the_table(setup), *_floats_embedded(setup),
-            *_constant_features(setup), *_time_index(setup), *_one_class(setup)]  # fmt: skip
+    return [finding for test in _CERTAIN for finding in test(setup)]
 
 
 def _not_finite(setup: Setup) -> list[Finding]:
@@ -249,6 +248,30 @@ def _floats_embedded(setup: Setup) -> list[Finding]:
     ]  # fmt: skip
 
 
+def _labels_outside(setup: Setup) -> list[Finding]:
+    """Class numbers that the head has no unit for: the loss of those sequences is undefined."""
+    head = surgery.head_of(setup.model)
+    if head is None or len(setup.tasks) != 1 or "sparse" not in iv.head.loss_name(setup.loss):
+        return []
+    y, width = setup.train.y[0], head[2]
+    outside = int(((y < 0) | (y >= width)).sum())
+    if not outside or width < 2 or (y.shape[-1:] == (width,) and y.ndim > 1):
+        return []
+    return [
+        Finding(
+            "LSTM071", "output-loss-mismatch", "error", 1.0,
+            f"{outside} labels lie outside 0 to {width - 1}, the classes that the head has units "
+            f"for: they run from {y.min():g} to {y.max():g}.",
+            (Evidence("largest label", float(y.max()), width - 1, "units of the head, from 0"),
+             Evidence("smallest label", float(y.min()), 0, "class numbers start at 0")),
+            Remedy("repair-labels", "Number the classes from 0, and give the head one unit each.",
+                   "classes, y = np.unique(y, return_inverse=True)\n"
+                   'keras.layers.Dense(len(classes), activation="softmax")'),
+            "0 <= y.min() and y.max() < units of the last layer.", layer=head[0].name,
+        )
+    ]  # fmt: skip
+
+
 def _constant_features(setup: Setup) -> list[Finding]:
     x = setup.train.x[0]
     if x.ndim != 3 or x.dtype.kind != "f":
@@ -301,3 +324,14 @@ def _one_class(setup: Setup) -> list[Finding]:
             refuted_by="np.unique(y_train) has more than one value.",
         )
     ]  # fmt: skip
+
+
+_CERTAIN = (
+    _not_finite,
+    _outside_the_table,
+    _floats_embedded,
+    _labels_outside,
+    _constant_features,
+    _time_index,
+    _one_class,
+)

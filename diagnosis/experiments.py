@@ -25,6 +25,8 @@ from lstm_oracle.diagnosis.task import as_list
 
 # A gain below this is within what two seeds of the same set-up differ by.
 REAL = 0.12
+# A baseline may be this much better without anything being wrong: it needs no training.
+BEHIND = 0.25
 ENOUGH = 0.7  # of the gap: what the change that names the cause has to restore
 
 
@@ -46,6 +48,7 @@ class Outcome:
     reference: Run
     steps: int
     plain: Run | None = None  # of a plain network for the same task
+    easy: float = -1.0  # the skill that a baseline without a network has, with a margin
     trials: list[Trial] = field(default_factory=list)
     chosen: list[Trial] = field(default_factory=list)  # the causes, the strongest first
     sufficient: list[Trial] = field(default_factory=list)  # each restores the gap alone
@@ -57,7 +60,13 @@ class Outcome:
     def target(self) -> float:
         """The skill that is within reach: the reference's, or a plain network's."""
         reached = (self.reference, self.plain, self.undone)
-        return max(score(run) for run in reached if run is not None)
+        return max(self.easy, *(score(run) for run in reached if run is not None))
+
+    @property
+    def learnable(self) -> bool:
+        """Whether a network got there in this many updates, not only a baseline."""
+        runs = [run for run in (self.reference, self.plain, self.undone) if run is not None]
+        return max(score(run) for run in runs) - score(self.user) >= REAL
 
     @property
     def gap(self) -> float:
@@ -133,9 +142,13 @@ def stopped_early(lab: Lab, user: Setup, callbacks: Any, seed: int) -> Setup | N
 
 
 def search(
-    lab: Lab, user: Setup, suspicion: dict[str, float], *, seed: int, reserve: float
+    lab: Lab, user: Setup, suspicion: dict[str, float], *, easy: float, seed: int, reserve: float
 ) -> Outcome:
-    """Train the user's set-up and the reference, then look for what makes the difference."""
+    """Train the user's set-up and the reference, then look for what makes the difference.
+
+    `easy` is the held-out skill of the best baseline: a network well below it has not learnt what
+    can be learnt.
+    """
     lab.say("training the set-up as it is")
     first = lab.train(user, steps=min(10, user.total_steps), seed=seed)
     again = lab.train(user, steps=min(12, user.total_steps), seed=seed)
@@ -146,7 +159,7 @@ def search(
     reference = lab.train(
         reference_setup, steps=max(steps, steps_for(user, steps, reference_setup)), seed=seed
     )
-    outcome = Outcome(mine, reference, steps, _plain(lab, user, steps, seed))
+    outcome = Outcome(mine, reference, steps, _plain(lab, user, steps, seed), easy - BEHIND)
     _encodings(lab, user, outcome, seed, reserve)
     if outcome.chosen or outcome.gap < REAL:
         return outcome

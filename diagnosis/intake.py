@@ -148,6 +148,8 @@ def _gathered(x: Any, weight: Any, name: str) -> tuple[Any, Any, Any]:
             f"{name} yielded {'nothing' if not batches else 'no (x, y) pairs'}, expected batches "
             "(x, y). Check the dataset; an exhausted generator has to be made anew."
         )
+    if weight is None and all(len(b) > 2 and b[2] is not None for b in batches):
+        weight = _joined([b[2] for b in batches])[0]
     return _joined([b[0] for b in batches]), _joined([b[1] for b in batches]), weight
 
 
