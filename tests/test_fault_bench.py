@@ -112,6 +112,16 @@ def test_checked_cases_are_kept_only_where_the_fix_gains(bench):
         assert line["kept"] <= gained, line["name"]
 
 
+def test_the_kept_cases_alone_are_six_of_every_cause_over_four_tasks_two_on_real_data(bench):
+    path = bench["check_faults"].CASES_JSON
+    lines = json.loads(path.read_text(encoding="utf-8"))["cases"]
+    for cause in CAUSES:
+        kept = [line for line in lines if line["kept"] and line["cause"] == cause]
+        assert len(kept) >= 6, cause
+        assert len({line["task"] for line in kept}) >= 4, cause
+        assert sum(line["real"] for line in kept) >= 2, cause
+
+
 def test_wilson_intervals_agree_with_published_values(bench):
     """Newcombe 1998, table I: 81 of 263 and 0 of 20."""
     share = bench["run_bench"].Share

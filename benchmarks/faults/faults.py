@@ -415,7 +415,7 @@ add(
     "mask-deletes-steps",
     "masking",
     zero_steps,
-    {"waves": [0.0], "sine": [0.0], "elnino": [0.0], "sunspots": [0.0]},
+    {"sine": [0.0], "elnino": [0.0]},
     prepare=clipped_at_zero,
 )
 add("mask-lost", "masking", lost_mask, {"vowels": [80]}, prepare=pad_more, plain=True)
@@ -874,7 +874,7 @@ add(
         "vowels": [("RMSprop", 0.5)],
         "sine": [("Adam", 1.0)],
         "adding": [("Adam", 0.5)],
-        "recall": [("RMSprop", 0.5)],
+        "recall": [("RMSprop", 3.0)],
         "weather": [("Adam", 2.0)],
         "events": [("SGD", 30.0)],
     },

@@ -55,7 +55,8 @@ def checked() -> dict[str, dict[str, Any]]:
 
 
 def chosen(options: argparse.Namespace) -> list[str]:
-    """Names of the part, those that were checked and dropped left out; the order is mixed."""
+    """Names of the part, in mixed order: the broken cases that were checked and kept, and the
+    healthy runs but for those that did badly."""
     from parts import load, order
 
     parts, known = load(), checked()
@@ -64,7 +65,7 @@ def chosen(options: argparse.Namespace) -> list[str]:
         name
         for name, item in entries().items()
         if parts.get(name) == options.part
-        and known.get(name, {"kept": True})["kept"]
+        and known.get(name, {"kept": not hasattr(item, "cause")})["kept"]
         and (name.startswith(wanted) or getattr(item, "cause", "healthy").startswith(wanted))
     ]
     return sorted(found, key=order)[: options.limit]
