@@ -88,7 +88,7 @@ def many_layers():
     """Keras' own, ours, both directions, a stack in an RNN, a submodel; a GRU beside them."""
     inputs = keras.Input((STEPS, FEATURES))
     x = layers.Masking()(inputs)
-    x = layers.Bidirectional(layers.LSTM(2, return_sequences=True), name="both")(x)
+    x = layers.Bidirectional(layers.LSTM(2, return_sequences=True, name="lstm"), name="both")(x)
     beside = layers.GRU(2, return_sequences=True, name="gru")(x)
     x = layers.Concatenate()([x, beside])
     x = Talkative()(x)
