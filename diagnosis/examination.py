@@ -24,15 +24,15 @@ Array = np.ndarray
 # The band in which an optimizer's rate usually works: where nothing else is wrong, rates outside
 # are the first to be suspected.
 _USUAL_RATES = {
-    "SGD": (1e-3, 0.5),
-    "Adam": (2e-4, 2e-2),
-    "AdamW": (2e-4, 2e-2),
-    "Nadam": (2e-4, 2e-2),
-    "RMSprop": (2e-4, 2e-2),
-    "Adamax": (5e-4, 5e-2),
-    "Adagrad": (1e-2, 1.0),
-    "Adadelta": (0.1, 5.0),
-    "Ftrl": (1e-2, 1.0),
+    "sgd": (1e-3, 0.5),
+    "adam": (2e-4, 2e-2),
+    "adamw": (2e-4, 2e-2),
+    "nadam": (2e-4, 2e-2),
+    "rmsprop": (2e-4, 2e-2),
+    "adamax": (5e-4, 5e-2),
+    "adagrad": (1e-2, 1.0),
+    "adadelta": (0.1, 5.0),
+    "ftrl": (1e-2, 1.0),
 }
 
 
@@ -67,16 +67,16 @@ def _look_at_head(setup: Setup) -> dict[str, float]:
 
 
 def _look_at_optimizer(setup: Setup) -> dict[str, float]:
-    name, rate = setup.optimizer["class_name"], iv.optimization.rate_of(setup)
+    name, rate = iv.optimization.optimizer_name(setup), iv.optimization.rate_of(setup)
     low, high = _USUAL_RATES.get(name, (1e-4, 1.0))
     found = {}
     if rate > high:
         found["learning-rate-down"] = 1.5 + math.log10(rate / high)
     if rate < low:
         found["learning-rate-up"] = 1.5 + math.log10(low / max(rate, 1e-12))
-    if name not in ("Adam", "AdamW", "Nadam", "RMSprop"):
+    if name not in ("adam", "adamw", "nadam", "rmsprop"):
         found["adam"] = 1.0 if low <= rate <= high else 0.5
-    if name == "Adadelta" and rate <= 1e-2:
+    if name == "adadelta" and rate <= 1e-2:
         found["adam"] = 3.0  # the default 0.001 is far below the 1.0 of the paper
     return found
 

@@ -68,8 +68,9 @@ def _row(row: dict[str, Any]) -> str:
 
 def demo() -> str:
     """What `make demo` printed, kept by `make demo-transcript`."""
-    lines = (RESULTS / "demo.txt").read_text(encoding="utf-8").rstrip().splitlines()
-    return "\n".join(["```text", *lines, "```"])
+    text = (RESULTS / "demo.txt").read_text(encoding="utf-8").rstrip()
+    head = "<details><summary>What <code>make demo</code> prints</summary>"
+    return f"{head}\n\n```text\n{text}\n```\n\n</details>"
 
 
 BLOCKS = {"demo": demo, "oracle-speed": oracle_speed, "verify": verify}

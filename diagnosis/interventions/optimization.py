@@ -18,6 +18,11 @@ def _optimizer(setup: Setup, name: str, rate: float, **config: Any) -> Setup:
     return setup.changed(optimizer=keras.optimizers.serialize(optimizer), learning_rate=None)
 
 
+def optimizer_name(setup: Setup) -> str:
+    """The optimizer's class in lower case, as Keras registers it."""
+    return str(setup.optimizer["class_name"]).lower()
+
+
 def rate_of(setup: Setup) -> float:
     """The learning rate in force; the initial one of a schedule."""
     if setup.learning_rate is not None:
@@ -33,7 +38,7 @@ def rate_of(setup: Setup) -> float:
 
 def adam(setup: Setup) -> Setup | None:
     """Adam at 0.003."""
-    if setup.optimizer["class_name"] in ("Adam", "AdamW", "Nadam"):
+    if optimizer_name(setup) in ("adam", "adamw", "nadam"):
         return None
     return _optimizer(setup, "Adam", 3e-3)
 
