@@ -1,4 +1,4 @@
-"""Values of options: each says what it got and what it expected."""
+"""Options that verbs share; a value says what it got and what it expected."""
 
 from __future__ import annotations
 
@@ -21,3 +21,17 @@ def whole_number(minimum: int, maximum: int) -> Callable[[str], int]:
         return value
 
     return number
+
+
+def add_report_options(parser: argparse.ArgumentParser, formats: tuple[str, ...]) -> None:
+    """--format, --output and --progress; the first of the formats is the default."""
+    default = formats[0]
+    parser.add_argument(
+        "--format", choices=formats, default=default, help=f"of the report (default {default})"
+    )
+    parser.add_argument("--output", metavar="FILE", help="write the report there, not to stdout")
+    parser.add_argument(
+        "--progress",
+        action=argparse.BooleanOptionalAction,
+        help="show progress on stderr (default: where stderr is a terminal)",
+    )

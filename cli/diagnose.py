@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from lstm_oracle.cli.arguments import whole_number
+from lstm_oracle.cli.arguments import add_report_options, whole_number
 from lstm_oracle.cli.errors import EXIT_AGREE, EXIT_DISAGREE, CommandError
 
 if TYPE_CHECKING:
@@ -90,15 +90,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of everything drawn at random (default 0)",
     )
     parser.add_argument("--backend", metavar="NAME", help="tensorflow, jax or torch")
-    parser.add_argument(
-        "--format", choices=_FORMATS, default="text", help="of the report (default text)"
-    )
-    parser.add_argument("--output", metavar="FILE", help="write the report there, not to stdout")
-    parser.add_argument(
-        "--progress",
-        action=argparse.BooleanOptionalAction,
-        help="show progress on stderr (default: where stderr is a terminal)",
-    )
+    add_report_options(parser, _FORMATS)
 
 
 def run(arguments: argparse.Namespace) -> int:

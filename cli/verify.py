@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lstm_oracle.cli.arguments import whole_number
+from lstm_oracle.cli.arguments import add_report_options, whole_number
 from lstm_oracle.cli.errors import (
     EXIT_AGREE,
     EXIT_COULD_NOT_RUN,
@@ -84,15 +84,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--quick", action="store_true", help="only the cases that matter most")
     parser.add_argument("--list", action="store_true", help="list the implementations and exit")
-    parser.add_argument(
-        "--format", choices=_FORMATS, default="table", help="of the report (default table)"
-    )
-    parser.add_argument("--output", metavar="FILE", help="write the report there, not to stdout")
-    parser.add_argument(
-        "--progress",
-        action=argparse.BooleanOptionalAction,
-        help="show progress on stderr (default: where stderr is a terminal)",
-    )
+    add_report_options(parser, _FORMATS)
 
 
 def run(arguments: argparse.Namespace) -> int:
