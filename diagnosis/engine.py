@@ -265,7 +265,9 @@ class _Examiner:
         )
         evidence = (
             Evidence("skill as it is", round(score(user), 3), unit="skill (0 constant, 1 perfect)"),
-            Evidence("skill with this one change", round(score(trial.run), 3), interval=interval),
+            Evidence("skill with this one change", round(score(trial.run), 3)),
+            *((Evidence("gain over three seeds", round(sum(interval) / 2, 3), 0.0,
+                        "no gain", interval),) if interval else ()),
             Evidence("fraction of the gap that it restores", round(trial.restored, 3),
                      experiments.ENOUGH, "a cause restores most of the gap alone"),
             *((Evidence("head against targets", reason, source="arithmetic"),) if reason else ()),
