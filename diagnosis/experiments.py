@@ -222,8 +222,8 @@ def _one_by_one(
 
 
 def _settled(lab: Lab, outcome: Outcome, suspicion: dict[str, float]) -> bool:
-    """Whether the chief suspect restores all: half of the time is then for proving it."""
-    if lab.left > 0.5 * lab.seconds:
+    """Whether the chief suspect restores all: the time that is left is then for proving it."""
+    if lab.left > 0.85 * lab.seconds:
         return False
     return any(
         t.restored > 0.9 and suspicion.get(t.intervention.key, 0) >= 1.5 for t in outcome.trials

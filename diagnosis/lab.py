@@ -118,10 +118,6 @@ class Lab:
         complete = len(losses) == steps or not np.isfinite(losses[-1])
         return Run(np.asarray(losses), at, train, held_out, rate, complete)
 
-    def predict(self, setup: Setup, data: Data, *, seed: int = 0) -> list[Array]:
-        """Predictions of a set-up's model before any training."""
-        return predictions(self._bench(setup, seed).model, data)
-
     def _skills(self, model: keras.Model, setup: Setup, probe: Data) -> tuple[float, float]:
         held_out = setup.held_out.take(np.arange(min(EVALUATED, len(setup.held_out))))
         return (

@@ -8,8 +8,7 @@ is trained, and never touched.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
@@ -56,9 +55,6 @@ class Setup:
     learning_rate: float | None = None  # None: the optimizer's own
     fresh_weights: bool = False  # start from the initializers instead of from the model's weights
     y_scale: tuple[tuple[Array, Array], ...] | None = None  # (mean, deviation) taken off each y
-    # The same key, the same compiled training step: what is not in it may change from run to run.
-    graph: tuple[Any, ...] = ()
-    edits: tuple[Callable[[keras.Model], keras.Model], ...] = field(default=())
 
     @property
     def steps_per_epoch(self) -> int:

@@ -153,16 +153,6 @@ def in_front(model: keras.Model, layers: list[keras.layers.Layer], *, seed: int 
     return keras.Model(inputs, inner(x))
 
 
-def behind(model: keras.Model, layers: list[keras.layers.Layer], *, seed: int = 0) -> keras.Model:
-    """A clone with layers after its (only) output; weights as in `model`."""
-    inner = clone(model, seed=seed)
-    copy_weights(model, inner)
-    x = inner.outputs[0]
-    for layer in layers:
-        x = layer(x)
-    return keras.Model(inner.inputs, x)
-
-
 def all_layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
     """Every layer, submodels and wrappers opened."""
     for layer in getattr(model, "layers", []):

@@ -15,7 +15,7 @@ keras = pytest.importorskip("keras", reason="Keras is not installed")
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
-BUDGET = 40.0  # seconds at most; a quiet machine needs a third
+BUDGET = 150.0  # seconds at most, for a machine that is busy; a quiet one needs a tenth
 
 
 @pytest.fixture(scope="module")
