@@ -206,10 +206,9 @@ class _Examiner:
             if trial.intervention.cause not in named:
                 named.add(trial.intervention.cause)
                 self.findings.append(self._finding(self.outcome, trial, "info"))
-        if self.outcome.gap >= experiments.REAL and not self.outcome.chosen:
-            if not self.outcome.learnable:
-                pass  # neither the reference nor a plain network got there: `_verdict` says so
-            elif self.outcome.trials and not self.outcome.out_of_time:
+        # Where neither the reference nor a plain network got there, `_verdict` says so.
+        if self.outcome.learnable and not self.outcome.chosen:
+            if self.outcome.trials and not self.outcome.out_of_time:
                 self.findings.append(_unexplained(self.outcome))
             else:
                 self.findings += self._untried(self.outcome, suspicion)
@@ -234,8 +233,7 @@ class _Examiner:
         """Gates and gradients through time of the user's layers as they are, by the oracle."""
         self.lab.say("looking inside the LSTM layers")
         setup = self.setup
-        model = surgery.clone(setup.model, seed=self.seed)
-        surgery.copy_weights(setup.model, model)
+        model = surgery.twin(setup.model, seed=self.seed)
         model.compile(keras.optimizers.SGD(0.0), loss=setup.loss, loss_weights=setup.loss_weights)
         x, y = _one(setup.train.x), _one(setup.train.y)
         try:

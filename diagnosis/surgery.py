@@ -104,6 +104,13 @@ def copy_weights(source: keras.Model, target: keras.Model) -> bool:
     return True
 
 
+def twin(model: keras.Model, edit: LayerEdit | None = None, *, seed: int = 0) -> keras.Model:
+    """A clone with the model's weights; with fresh ones where an edit changed their shapes."""
+    second = clone(model, edit, seed=seed)
+    copy_weights(model, second)
+    return second
+
+
 def copy_matching_weights(source: keras.Model, target: keras.Model) -> None:
     """Give the target the weights of every layer whose shapes are as they were."""
     for old, new in zip(source.layers, target.layers, strict=False):
@@ -140,8 +147,7 @@ def _visit(name: str, config: Any, change: Callable[[str, dict[str, Any]], bool]
 
 def in_front(model: keras.Model, layers: list[keras.layers.Layer], *, seed: int = 0) -> keras.Model:
     """A clone with layers between its (only) input and the rest; weights as in `model`."""
-    inner = clone(model, seed=seed)
-    copy_weights(model, inner)
+    inner = twin(model, seed=seed)
     inputs = keras.Input(inner.inputs[0].shape[1:], dtype=inner.inputs[0].dtype)
     x = inputs
     for layer in layers:

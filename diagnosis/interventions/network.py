@@ -170,8 +170,7 @@ def unfreeze(setup: Setup) -> Setup | None:
     ]
     if not frozen:
         return None
-    model = surgery.clone(setup.model)
-    surgery.copy_weights(setup.model, model)
+    model = surgery.twin(setup.model)
     for layer in (model, *surgery.all_layers(model)):
         layer.trainable = True
     return setup.changed(model=model)
@@ -203,8 +202,7 @@ def single_activation(setup: Setup) -> Setup | None:
 
     if not any(edit(layer) for layer in surgery.all_layers(setup.model)):
         return None
-    model = surgery.clone(setup.model, edit)
-    surgery.copy_weights(setup.model, model)
+    model = surgery.twin(setup.model, edit)
     return setup.changed(model=model)
 
 
@@ -258,8 +256,7 @@ def remove_mask(setup: Setup) -> Setup | None:
 
     if not has_mask(setup.model):
         return None
-    model = surgery.clone(setup.model, edit)
-    surgery.copy_weights(setup.model, model)
+    model = surgery.twin(setup.model, edit)
     return setup.changed(model=model)
 
 
@@ -268,8 +265,7 @@ def remembering(setup: Setup) -> Setup | None:
     steps = setup.train.x[0].shape[1] if setup.train.x[0].ndim > 1 else 1
     if steps < 8:
         return None
-    model = surgery.clone(setup.model)
-    surgery.copy_weights(setup.model, model)
+    model = surgery.twin(setup.model)
     rng = np.random.default_rng(0)
     did = False
     for layer in surgery.all_layers(model):
