@@ -1,0 +1,1 @@
+"""Measurements: how fast the implementations are, and what initialization and gates do."""

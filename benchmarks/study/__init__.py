@@ -1,0 +1,1 @@
+"""Studies of gates, gradient flow and initialization across the three implementations."""
