@@ -14,7 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lstm_oracle.jax_impl.layers import Inputs, Options, accumulator
+from lstm_oracle.jax_impl.implementations import NAMES
+from lstm_oracle.jax_impl.interface import Inputs, Options, accumulator
 from lstm_oracle.reference.spec import (
     Architecture,
     Bidirectional,
@@ -93,10 +94,19 @@ def _check_options(owner: str, options: Options) -> None:
             f"{owner}: unroll is {options.unroll}, expected at least 1. "
             "Pass unroll=1 for the plain loop."
         )
+    _check_choice(owner, "implementation", options.implementation, NAMES)
+    _check_choice(owner, "remat", options.remat, (None, "chunk"))
     if options.precision not in _PRECISIONS:
         raise ValueError(
             f"{owner}: precision is {options.precision!r}, expected one of {_PRECISIONS}. "
             "Pass precision='highest' for products in full float32."
+        )
+
+
+def _check_choice(owner: str, name: str, value: Any, choices: tuple[Any, ...]) -> None:
+    if value not in choices:
+        raise ValueError(
+            f"{owner}: {name} is {value!r}, expected one of {choices}. Choose one of the list."
         )
 
 

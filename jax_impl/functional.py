@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 
 from lstm_oracle.jax_impl.arguments import check_before_tracing, prepared
-from lstm_oracle.jax_impl.layers import Options, Output, Pieces, run
+from lstm_oracle.jax_impl.interface import Options, Output, Pieces
+from lstm_oracle.jax_impl.layers import run
 from lstm_oracle.reference.spec import Architecture
 
 
@@ -24,6 +25,8 @@ def lstm(
     lengths: Any = None,
     unroll: int = 1,
     precision: Literal["default", "high", "highest"] | None = "highest",
+    implementation: str = "auto",
+    remat: Literal["chunk"] | None = None,
 ) -> Output:
     r"""Output of every step and the state after the last, of a batch of sequences.
 
@@ -67,6 +70,12 @@ def lstm(
     precision : "highest", "high", "default" or None
         Of the matrix products on accelerators: "highest" keeps float32 what it says ("default"
         is TF32 on NVIDIA GPUs, bfloat16 on TPUs); None follows `jax.default_matmul_precision`.
+    implementation : "auto" or a name of `jax_impl.implementations.IMPLEMENTATIONS`
+        How each layer is computed: the same function every time. "auto" chooses by the rule that
+        `jax_impl.choose` states; a name that cannot do the case raises.
+    remat : "chunk", optional
+        Keep the states of every sqrt(T)-th step only and compute the rest again in the backward
+        pass: memory grows as sqrt(T), time by the forward pass done twice.
 
     Returns
     -------
@@ -111,10 +120,18 @@ def lstm(
     >>> gradient["U_f"].shape
     (4, 4)
     """
-    options = Options(unroll, precision)
+    options = Options(unroll, precision, implementation, remat, _platform((params, x)))
     arrays = {"params": params, "x": x, "state": state, "mask": mask, "dropout": dropout}
     check_before_tracing(spec, arrays | {"lengths": lengths}, lengths, options)
     return _lstm(params, x, state, mask, lengths, dropout, spec=spec, options=options)
+
+
+def _platform(arrays: Any) -> str:
+    """Where the arrays are; inside somebody's jit, where JAX puts arrays by default."""
+    for leaf in jax.tree.leaves(arrays):
+        if isinstance(leaf, jax.Array) and not isinstance(leaf, jax.core.Tracer):
+            return str(next(iter(leaf.devices())).platform)
+    return jax.default_backend()
 
 
 @partial(jax.jit, static_argnames=("spec", "options"))

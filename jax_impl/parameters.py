@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax.nn import initializers
 
-from lstm_oracle.jax_impl.layers import accumulator
+from lstm_oracle.jax_impl.interface import accumulator
 from lstm_oracle.reference.spec import (
     Architecture,
     Bidirectional,

@@ -134,13 +134,11 @@ def stacked(trees):
 
 
 def test_equal_shapes_and_an_equal_spec_do_not_trace_again(room, monkeypatch):
-    from lstm_oracle.jax_impl import layers
+    from lstm_oracle.jax_impl import scan
 
     traced = []
-    cell = layers.cell
-    monkeypatch.setattr(
-        layers, "cell", lambda *arguments: traced.append("cell") or cell(*arguments)
-    )
+    cell = scan.cell
+    monkeypatch.setattr(scan, "cell", lambda *arguments: traced.append("cell") or cell(*arguments))
 
     def call(T=4, **variant):
         spec = Spec(input_size=3, hidden_size=4, name="counted", **variant)
