@@ -41,6 +41,11 @@ class Mask(NamedTuple):
 # --- activations: value of z; derivative from z and the value a -----------------------------------
 
 
+def one(z: Array) -> Array:
+    """1, in the arithmetic of z."""
+    return 1 + 0 * z
+
+
 def sigmoid(z: Array) -> Array:
     """1 / (1 + e^-z)."""
     return 1 / (1 + np.exp(-z))
@@ -63,17 +68,17 @@ def hard_sigmoid_sixth(z: Array) -> Array:
 
 def hard_sigmoid_sixth_derivative(z: Array, a: Array) -> Array:
     """1/6 where neither 0 nor 1."""
-    return np.where((a > 0) & (a < 1), 1 / 6, 0)
+    return np.where((a > 0) & (a < 1), one(z), 0) / 6
 
 
 def hard_sigmoid_fifth(z: Array) -> Array:
     """Between 0 and 1, with slope 1/5."""
-    return np.minimum(1, np.maximum(0, 0.2 * z + 0.5))
+    return np.minimum(1, np.maximum(0, z / 5 + 0.5))
 
 
 def hard_sigmoid_fifth_derivative(z: Array, a: Array) -> Array:
     """1/5 where neither 0 nor 1."""
-    return np.where((a > 0) & (a < 1), 0.2, 0)
+    return np.where((a > 0) & (a < 1), one(z), 0) / 5
 
 
 def hard_tanh_derivative(z: Array, a: Array) -> Array:
@@ -129,7 +134,7 @@ def derivative(name: str, z: Array, a: Array) -> Array:
 
 def clip(z: Array, bound: float | None) -> Array:
     """z limited to [-bound, bound]."""
-    return z if bound is None else np.minimum(bound, np.maximum(-bound, z))
+    return z if bound is None else np.minimum(bound * one(z), np.maximum(-bound * one(z), z))
 
 
 def inside(z: Array, bound: float | None) -> Any:
