@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from lstm_oracle.reference.layouts import Block, Layout, from_layout, to_layout
+from lstm_oracle.reference import forward
+from lstm_oracle.reference.layouts import (
+    LAYOUTS,
+    Block,
+    Layout,
+    from_layout,
+    from_vector,
+    to_layout,
+    to_vector,
+)
 from lstm_oracle.reference.spec import Spec
 from tests.strategies import normal
 
@@ -57,6 +68,104 @@ def test_a_row_of_ones_own_concatenates_x_and_h_and_moves_the_forget_bias():
     np.testing.assert_allclose(back["b_f"], params["b_f"], rtol=1e-15)
 
 
+def sigmoid(z):
+    return 1 / (1 + np.exp(-z))
+
+
+@pytest.fixture
+def layer():
+    """(params, x, state, output and final state) of a layer of four, two heads apart."""
+    rng = np.random.default_rng(0)
+    spec = Spec(input_size=3, hidden_size=4)
+    params = normal(rng, spec.param_shapes)
+    apart = np.kron(np.eye(2), np.ones((2, 2)))
+    params |= {name: a * apart for name, a in params.items() if name.startswith("U")}
+    x, h, c = (rng.standard_normal(shape) for shape in ((2, 5, 3), (2, 4), (2, 4)))
+    output, _ = forward(spec, params, x, (h, c))
+    return spec, params, x, (h, c), output
+
+
+def test_haste_computes_the_layer_from_its_arrays(layer):
+    """`haste_pytorch.LSTM`, whose gates lie i, g, f, o in (I, 4H), (H, 4H) and (4H,)."""
+    spec, params, x, (h, c), expected = layer
+    arrays = to_layout("haste", spec, params)
+    ys = []
+    for t in range(x.shape[1]):
+        v = x[:, t] @ arrays["kernel"] + h @ arrays["recurrent_kernel"] + arrays["bias"]
+        i, g, f, o = np.split(v, 4, axis=1)
+        c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+        h = sigmoid(o) * np.tanh(c)
+        ys.append(h)
+    np.testing.assert_allclose(np.stack(ys, axis=1), expected.y, rtol=1e-13)
+    np.testing.assert_allclose(c, expected.state.c, rtol=1e-13)
+
+
+@pytest.mark.parametrize("N", [1, 2])
+def test_flashrnn_computes_the_layer_from_its_arrays(layer, N):
+    """`flashrnn.vanilla_fwbw`: Wx (B, T, 4, N, D), R (4, N, out, in), b (4, N, D); i, f, z, o."""
+    spec, params, x, state, expected = layer
+    arrays = to_layout(replace(LAYOUTS["flashrnn"], heads=N), spec, params)
+    Wx = np.einsum("bti,gndi->btgnd", x, arrays["W"])
+    h, c = (a.reshape(2, N, 4 // N) for a in state)
+    ys = []
+    for t in range(x.shape[1]):
+        raw = Wx[:, t] + np.einsum("bni,gnoi->bgno", h, arrays["R"]) + arrays["b"]
+        i, f, z, o = np.moveaxis(raw, 1, 0)
+        c = sigmoid(f) * c + sigmoid(i) * np.tanh(z)
+        h = sigmoid(o) * np.tanh(c)
+        ys.append(h.reshape(2, 4))
+    np.testing.assert_allclose(np.stack(ys, axis=1), expected.y, rtol=1e-13)
+    np.testing.assert_allclose(c.reshape(2, 4), expected.state.c, rtol=1e-13)
+
+
+def test_heads_cannot_store_what_connects_them(layer):
+    spec, params, *_ = layer
+    row = replace(LAYOUTS["flashrnn"], heads=2)
+    params["U_g"][0, 3] = 1.0
+    with pytest.raises(ValueError, match="U_g connect different heads, expected zeros outside"):
+        to_layout(row, spec, params)
+    with pytest.raises(ValueError, match="3 heads, expected a divisor of the hidden_size 4"):
+        to_layout(replace(row, heads=3), spec, params)
+
+
+def test_a_vector_holds_all_matrices_and_then_all_biases(params):
+    first = normal(np.random.default_rng(2), SPEC.param_shapes)
+    second = normal(np.random.default_rng(3), SPEC.param_shapes)
+    vector = to_vector("cudnn", [SPEC, SPEC], [first, second])
+    matrices = 4 * 3 * (2 + 3)
+    np.testing.assert_array_equal(vector[:6], first["W_i"].T.ravel())
+    np.testing.assert_array_equal(vector[matrices : matrices + 6], second["W_i"].T.ravel())
+    np.testing.assert_array_equal(vector[2 * matrices : 2 * matrices + 3], first["b_i"])
+    np.testing.assert_array_equal(
+        vector[-24:-12], np.concatenate([second[f"b_{k}"] for k in "ifgo"])
+    )
+    assert not vector[-12:].any()
+    np.testing.assert_array_equal(
+        to_layout("cudnn", SPEC, first)["weights"], to_vector("cudnn", [SPEC], [first])
+    )
+    with pytest.raises(ValueError, match=r"shape \(168,\), expected \(84,\) for 1 layers"):
+        from_vector("cudnn", [SPEC], vector)
+
+
+def test_onnx_peepholes_stand_for_all_three_gates_and_its_biases_in_a_row(params):
+    spec = Spec(input_size=2, hidden_size=3, peepholes="f")
+    params = normal(np.random.default_rng(1), spec.param_shapes)
+    arrays = to_layout("onnx", spec, params)
+    np.testing.assert_array_equal(arrays["P"], np.concatenate([np.zeros(6), params["p_f"]]))
+    np.testing.assert_array_equal(arrays["R"][3:6], params["U_o"].T)
+    np.testing.assert_array_equal(arrays["B"][9:12], params["b_g"])
+    assert arrays["B"].shape == (24,)
+    assert not arrays["B"][12:].any()
+
+
+def test_nnx_names_the_forget_gate_around_pythons_keyword(params):
+    arrays = to_layout("flax_nnx", SPEC, normal(np.random.default_rng(1), SPEC.param_shapes))
+    assert list(arrays) == [
+        "ii/kernel", "if_/kernel", "ig/kernel", "io/kernel", "hi/kernel", "hf/kernel",
+        "hg/kernel", "ho/kernel", "hi/bias", "hf/bias", "hg/bias", "ho/bias",
+    ]  # fmt: skip
+
+
 def test_arrays_keep_their_dtype(params):
     single = {name: a.astype(np.float32) for name, a in params.items()}
     arrays = to_layout("torch", PROJECTED, single)
@@ -66,7 +175,7 @@ def test_arrays_keep_their_dtype(params):
 
 
 def test_an_unknown_layout_is_refused_by_name(params):
-    with pytest.raises(ValueError, match="layout is 'caffe', expected one of keras, torch"):
+    with pytest.raises(ValueError, match="layout is 'caffe', expected one of keras, torch, cudnn"):
         to_layout("caffe", PROJECTED, params)
 
 
