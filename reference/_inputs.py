@@ -213,15 +213,42 @@ def _layers(architecture: Bidirectional | Stack) -> tuple[Architecture, ...]:
 def _fit_dropout(spec: Spec, dropout: Any, shape: tuple[int, int], name: str) -> Dropout:
     if dropout is None:
         return Dropout()
-    if not isinstance(dropout, (tuple, list)) or len(dropout) != 2:
+    if not isinstance(dropout, (tuple, list)) or len(dropout) not in (2, 4):
         raise ValueError(
             f"{name} is {_describe(dropout)}, expected Dropout(x, h) or None. "
             "Import it from lstm_oracle.reference."
         )
+    dropout = Dropout(*dropout)
+    G, R = len(spec.gates), spec.recurrent_size
     return Dropout(
-        _multiplier(f"{name}.x", dropout[0], shape, len(spec.gates), spec.input_size),
-        _multiplier(f"{name}.h", dropout[1], shape, len(spec.gates), spec.recurrent_size),
+        _multiplier(f"{name}.x", dropout.x, shape, G, spec.input_size),
+        _multiplier(f"{name}.h", dropout.h, shape, G, R),
+        _zoneout_mask(spec, f"{name}.zoneout_h", dropout.zoneout_h, shape, R),
+        _zoneout_mask(spec, f"{name}.zoneout_c", dropout.zoneout_c, shape, spec.hidden_size),
     )
+
+
+def _zoneout_mask(
+    spec: Spec, name: str, value: Any, shape: tuple[int, int], N: int
+) -> Array | None:
+    """A mask as (B, T or 1, N)."""
+    if value is None:
+        return None
+    if not spec.zoneout:
+        raise ValueError(
+            f"{name} is {_describe(value)}, expected None: the layer has no zoneout. Give its Spec "
+            "a rate, zoneout_h or zoneout_c."
+        )
+    value = _array(name, value)
+    B, T = shape
+    if value.shape == (B, N):
+        return value[:, None]
+    if value.shape not in ((B, 1, N), (B, T, N)):
+        raise ValueError(
+            f"{name} has shape {value.shape}, expected {(B, N)} or {(B, T, N)}, where T may be 1. "
+            "Draw the masks for this batch."
+        )
+    return value
 
 
 def _multiplier(name: str, value: Any, shape: tuple[int, int], G: int, N: int) -> Array | None:

@@ -8,7 +8,7 @@ Equations
     i = sigma_i(z_i)   f = sigma_f(z_f)   g = sigma_g(z_g)       (coupled: i = 1 - f)
     c_t = clip(f * c_{t-1} + i * g)
     z_o = x_t @ W_o + r_{t-1} @ U_o + b_o [+ p_o * c_t]          o = sigma_o(z_o)
-    h_t = o * sigma_c(c_t)
+    h_t = o * sigma_c(c_t)                                       (layer_norm: of gain*N(c)+shift)
 
     d_o = d_h * sigma_c(c)               d_z_o = d_o * o'
     d_c = d_c(next) + d_h * o * sigma_c'(c) [+ d_z_o * p_o]      (then through clip)
@@ -21,8 +21,8 @@ The products with W and U are not here: `sequence` makes them, those with W for 
 References
 ----------
 Gers & Schmidhuber 2000 (peepholes); Greff et al. 2017, equations of section II and appendix A
-(BPTT). Differs from Greff et al. in that the forget gate's c_{t-1} and the output gate's c_t are
-clipped where the Spec has a cell clip.
+(BPTT); Ba, Kiros & Hinton 2016, equation 22 (layer normalization). Differs from Greff et al. in
+that the forget gate's c_{t-1} and the output gate's c_t are clipped where the Spec has a cell clip.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from lstm_oracle.reference import normalize
 from lstm_oracle.reference.activations import TABLE, clip, clip_derivative
 from lstm_oracle.reference.spec import Spec
 
@@ -51,7 +52,7 @@ class Step(NamedTuple):
     o: Array
     c_free: Array  # f * c_{t-1} + i * g, before cell_clip
     c: Array
-    s: Array  # sigma_c(c): the squashed cell
+    s: Array  # the squashed cell: sigma_c(c)
     h: Array
 
 
@@ -98,12 +99,63 @@ INPUT_GATE = {
 }
 
 
+def _plain_squash(spec: Spec, p: Gates, c: Array) -> Array:
+    return TABLE[spec.c_activation].value(c)
+
+
+def _plain_squash_backward(spec: Spec, p: Gates, c: Array, d_s: Array) -> Array:
+    return d_s * TABLE[spec.c_activation].derivative(c)
+
+
+def _no_d_squash_params(spec: Spec, p: Gates, c: Array, d_s: Array) -> Gates:
+    return {}
+
+
+def _normalized(spec: Spec, p: Gates, c: Array) -> Array:
+    return p["gain_c"] * normalize.forward(c, spec.layer_norm_epsilon) + p["shift_c"]
+
+
+def _normalized_squash(spec: Spec, p: Gates, c: Array) -> Array:
+    """sigma_c(gain * N(c) + shift) (Ba et al. 2016, equation 22)."""
+    return _plain_squash(spec, p, _normalized(spec, p, c))
+
+
+def _normalized_squash_backward(spec: Spec, p: Gates, c: Array, d_s: Array) -> Array:
+    d_normalized = _plain_squash_backward(spec, p, _normalized(spec, p, c), d_s)
+    return normalize.backward(c, spec.layer_norm_epsilon, d_normalized * p["gain_c"])
+
+
+def _normalized_d_squash_params(spec: Spec, p: Gates, c: Array, d_s: Array) -> Gates:
+    d_normalized = _plain_squash_backward(spec, p, _normalized(spec, p, c), d_s)
+    d_gain = d_normalized * normalize.forward(c, spec.layer_norm_epsilon)
+    return {"gain_c": d_gain.sum(axis=(0, 1)), "shift_c": d_normalized.sum(axis=(0, 1))}
+
+
+class _Squash(NamedTuple):
+    forward: Callable[[Spec, Gates, Array], Array]  # c to s
+    backward: Callable[[Spec, Gates, Array, Array], Array]  # c, d_s to d_c
+    d_params: Callable[[Spec, Gates, Array, Array], Gates]  # of all steps: c, d_s (T, B, H)
+
+
+SQUASH = {
+    False: _Squash(_plain_squash, _plain_squash_backward, _no_d_squash_params),
+    True: _Squash(_normalized_squash, _normalized_squash_backward, _normalized_d_squash_params),
+}
+
+
+def params(spec: Spec, params: dict[str, Array]) -> Gates:
+    """The vectors (H,) that a step needs: peepholes by gate, gain_c and shift_c."""
+    names = {name: name for name in ("gain_c", "shift_c") if name in params}
+    names |= {k: f"p_{k}" for k in spec.peepholes}
+    return {key: params[name] for key, name in names.items()}
+
+
 def forward(spec: Spec, p: Gates, z: Gates, c_prev: Array) -> Step:
     """One step from the gates' summed products.
 
     Parameters
     ----------
-    p : peephole weights {k: (H,)}, only of the gates that have one.
+    p : from `params`.
     z : {k: (B, H)}, x_t @ W_k + r_{t-1} @ U_k + b_k.
     c_prev : (B, H), c_{t-1}.
     """
@@ -116,7 +168,7 @@ def forward(spec: Spec, p: Gates, z: Gates, c_prev: Array) -> Step:
     if "o" in p:
         z["o"] = z["o"] + p["o"] * c
     o = _activate(spec, "o", z["o"])
-    s = TABLE[spec.c_activation].value(c)
+    s = SQUASH[spec.layer_norm].forward(spec, p, c)
     h = o * s
     return Step(z, i, f, g, o, c_free, c, s, h)
 
@@ -133,7 +185,7 @@ def backward(
     """
     d_o = d_h * step.s
     d_z_o = d_o * _slope(spec, "o", step.z["o"])
-    d_c = d_c + d_h * step.o * TABLE[spec.c_activation].derivative(step.c)
+    d_c = d_c + SQUASH[spec.layer_norm].backward(spec, p, step.c, d_h * step.o)
     if "o" in p:
         d_c = d_c + d_z_o * p["o"]
     d_c_free = d_c
@@ -148,3 +200,8 @@ def backward(
     for k in _SEES_PREVIOUS.intersection(p):
         d_c_prev = d_c_prev + d_z[k] * p[k]
     return d_z, d_c, d_c_prev
+
+
+def d_squash_params(spec: Spec, p: Gates, o: Array, c: Array, d_h: Array) -> Gates:
+    """Gradients of gain_c and shift_c, if there are any, from all steps: (T, B, H) each."""
+    return SQUASH[spec.layer_norm].d_params(spec, p, c, d_h * o)

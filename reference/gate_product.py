@@ -1,4 +1,4 @@
-"""The products a @ W_k of all gates at once, with dropout on a where there is any.
+"""The products a @ W_k of all gates at once, with dropout on a and normalization where Spec says.
 
 The weights of the gates stand side by side in one (N, G*H) block, so that a step is one matrix
 product. With dropout masks of their own the gates read different inputs (Gal & Ghahramani 2016),
@@ -11,19 +11,20 @@ from typing import Protocol
 
 import numpy as np
 
+from lstm_oracle.reference import normalize
 from lstm_oracle.reference.spec import Spec
 
 Array = np.ndarray
 
 
 class GateProduct(Protocol):
-    """z = (a * multiplier) @ W, and its gradients."""
+    """z = (a * multiplier) @ W, normalized or not, and its gradients."""
 
     def forward(self, a: Array, t: int | None = None) -> Array:
         """(…, N) to (…, G*H)."""
 
-    def backward(self, d_z: Array, t: int | None = None) -> Array:
-        """d_a (…, N) from d_z (…, G*H)."""
+    def backward(self, a: Array, d_z: Array, t: int | None = None) -> Array:
+        """d_a (…, N) from a (…, N) and d_z (…, G*H)."""
 
     def d_weights(self, a: Array, d_z: Array) -> dict[str, Array]:
         """{name: (N, H)} from all steps: a (T, B, N), d_z (T, B, G*H)."""
@@ -38,6 +39,15 @@ def gate_product(
     """
     names = tuple(f"{letter}_{k}" for k in spec.gates)
     fused = np.concatenate([params[name] for name in names], axis=-1)
+    product = _product_of(names, fused, multiplier)
+    if not spec.layer_norm:
+        return product
+    gains = tuple(f"gain_{name}" for name in names)
+    gain = np.concatenate([params[name] for name in gains])
+    return _Normalized(product, gains, gain, spec.layer_norm_epsilon)
+
+
+def _product_of(names: tuple[str, ...], fused: Array, multiplier: Array | None) -> GateProduct:
     if multiplier is None:
         return _Plain(names, fused)
     if multiplier.ndim == 3:
@@ -52,7 +62,7 @@ class _Plain:
     def forward(self, a: Array, t: int | None = None) -> Array:
         return _product(a, self.weights)
 
-    def backward(self, d_z: Array, t: int | None = None) -> Array:
+    def backward(self, a: Array, d_z: Array, t: int | None = None) -> Array:
         return _product(d_z, self.weights.T)
 
     def d_weights(self, a: Array, d_z: Array) -> dict[str, Array]:
@@ -70,8 +80,8 @@ class _Dropped(_Plain):
     def forward(self, a: Array, t: int | None = None) -> Array:
         return super().forward(a * _at(self.multiplier, t), t)
 
-    def backward(self, d_z: Array, t: int | None = None) -> Array:
-        return super().backward(d_z, t) * _at(self.multiplier, t)
+    def backward(self, a: Array, d_z: Array, t: int | None = None) -> Array:
+        return super().backward(a, d_z, t) * _at(self.multiplier, t)
 
     def d_weights(self, a: Array, d_z: Array) -> dict[str, Array]:
         return super().d_weights(a * self.multiplier, d_z)
@@ -89,7 +99,7 @@ class _DroppedPerGate:
         z = (a[..., None, :, :] * _at(self.multiplier, t)) @ self.blocks  # (…, G, B, H)
         return self._fuse(z)
 
-    def backward(self, d_z: Array, t: int | None = None) -> Array:
+    def backward(self, a: Array, d_z: Array, t: int | None = None) -> Array:
         d_a = self._separate(d_z) @ np.swapaxes(self.blocks, -1, -2)  # (…, G, B, N)
         return (d_a * _at(self.multiplier, t)).sum(axis=-3)
 
@@ -107,6 +117,30 @@ class _DroppedPerGate:
         """(…, B, G*H) to (…, G, B, H)."""
         d_z = d_z.reshape(*d_z.shape[:-1], len(self.names), -1)
         return np.swapaxes(d_z, -3, -2)
+
+
+class _Normalized:
+    """gain * N(product), the gates side by side in N (Ba et al. 2016, equation 20)."""
+
+    def __init__(
+        self, product: GateProduct, names: tuple[str, ...], gain: Array, epsilon: float
+    ) -> None:
+        self.product, self.names, self.gain, self.epsilon = product, names, gain, epsilon
+
+    def forward(self, a: Array, t: int | None = None) -> Array:
+        return self.gain * normalize.forward(self.product.forward(a, t), self.epsilon)
+
+    def backward(self, a: Array, d_z: Array, t: int | None = None) -> Array:
+        return self.product.backward(a, self._d_product(a, d_z, t), t)
+
+    def d_weights(self, a: Array, d_z: Array) -> dict[str, Array]:
+        d_gain = d_z * normalize.forward(self.product.forward(a), self.epsilon)
+        d_gains = np.split(d_gain.sum(axis=(0, 1)), len(self.names))
+        weights = self.product.d_weights(a, self._d_product(a, d_z))
+        return weights | dict(zip(self.names, d_gains, strict=True))
+
+    def _d_product(self, a: Array, d_z: Array, t: int | None = None) -> Array:
+        return normalize.backward(self.product.forward(a, t), self.epsilon, d_z * self.gain)
 
 
 def _at(multiplier: Array, t: int | None) -> Array:

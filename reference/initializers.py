@@ -189,6 +189,15 @@ def forget_bias(spec: Spec, value: float = 1.0) -> dict[str, Array]:
     }
 
 
+def layer_norm_params(spec: Spec) -> dict[str, Array]:
+    """Gains of one and shifts of zero (Ba et al. 2016, section 6), where there are any."""
+    return {
+        name: np.full(shape, 1.0 if name.startswith("gain") else 0.0)
+        for name, shape in spec.param_shapes.items()
+        if name.startswith(("gain", "shift"))
+    }
+
+
 def chrono_bias(spec: Spec, longest: int, rng: np.random.Generator) -> dict[str, Array]:
     """b_f = log u, u ~ U(1, T_max - 1), and b_i = -b_f (Tallec & Ollivier 2018, section 3).
 
@@ -228,7 +237,8 @@ def init(
     rng : np.random.Generator
         The only source of randomness.
     input_weights, recurrent_weights : str
-        Initializers of W and U by name; V is drawn like W. Peepholes start at zero.
+        Initializers of W and U by name; V is drawn like W. Peepholes and shifts start at zero,
+        gains at one.
     per_gate : bool
         Whether each gate is drawn on its own, or the fused block as Keras does.
     biases
@@ -264,7 +274,7 @@ def _init_spec(
     params |= {f"p_{k}": np.zeros(H) for k in spec.peepholes}
     if spec.projection_size is not None:
         params["V"] = _look_up(input_weights).draw((H, R), rng, H)
-    return params
+    return params | layer_norm_params(spec)
 
 
 def _look_up(name: str) -> Initializer:

@@ -36,9 +36,10 @@ Array = np.ndarray
 class Block:
     """One array of a framework, or one per gate where its name holds `{k}`.
 
-    `parts` are the letters of our parameters ("W", "U", "b", "p", "V"), stacked in this order along
-    the first axis; "b2" is a second bias. The gates stand side by side along the last axis. A part
-    may also be the full name of one parameter ("W_f").
+    `parts` are our parameters without the letters of the gates ("W", "U", "b", "p", "V",
+    "gain_W", …), stacked in this order along the first axis; "b2" is a second bias. The gates
+    stand side by side along the last axis. A part may also be the full name of one parameter
+    ("W_f", "gain_c").
     """
 
     name: str
@@ -75,6 +76,10 @@ LAYOUTS: dict[str, Layout] = {
             Block("bias", ("b",)),
             Block("peephole_{k}", ("p",)),
             Block("projection_kernel", ("V",)),
+            Block("kernel_gain", ("gain_W",)),
+            Block("recurrent_gain", ("gain_U",)),
+            Block("cell_gain", ("gain_c",)),
+            Block("cell_shift", ("shift_c",)),
         ),
     ),
     "torch": Layout(
@@ -293,8 +298,8 @@ def _arrays(row: Layout, spec: Spec) -> Iterator[tuple[str, Parts]]:
 
 
 def _names(spec: Spec, part: str, gates: list[str], padded: bool) -> tuple[str, ...]:
-    if part == "V" or "_" in part:
-        return (part,) if part in spec.param_shapes else ()
+    if part in spec.param_shapes:
+        return (part,)
     if padded and spec.peepholes:  # g has none anywhere
         return tuple(f"{part}_{k}" for k in gates if k != "g")
     names = (f"{part}_{k}" for k in gates)

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from lstm_oracle.reference import cell
+from lstm_oracle.reference import carry, cell
 from lstm_oracle.reference.gate_product import GateProduct, gate_product
 from lstm_oracle.reference.masked_output import MASKED_OUTPUT
 from lstm_oracle.reference.passes import (
@@ -44,7 +44,7 @@ class ScanTape:
     steps: list[cell.Step]
     r: Array  # (T + 1, B, R), the state carried into each step, and out of the last
     c: Array  # (T + 1, B, H)
-    mask: Array | None  # (T, B, 1), True at real steps
+    carry: tuple[carry.Rule, ...]
     emitting: Array | None  # (T, B, 1), True where the carried r is emitted, zeros elsewhere
     input_product: GateProduct
     recurrent_product: GateProduct
@@ -65,7 +65,8 @@ def _scan(
     x = _where(keep, _swap(x))  # a masked x may be NaN, and 0 * NaN is NaN
     inputs = gate_product(spec, params, "W", _time_first(dropout.x))
     recurrent = gate_product(spec, params, "U", _time_first(dropout.h))
-    p = _peepholes(spec, params)
+    rules = carry.rules(spec, x, dropout, keep)
+    p = cell.params(spec, params)
 
     z_in = inputs.forward(x)  # (T, B, G*H): every step's product at once
     if spec.use_bias:
@@ -76,7 +77,7 @@ def _scan(
         z = _split(spec, z_in[t] + recurrent.forward(r, t))
         step = cell.forward(spec, p, z, c)
         new = State(_project(params, step.h), step.c)
-        r, c = new if keep is None else _choose(keep[t], new, State(r, c))
+        r, c = carry.forward(rules, new, State(r, c), t)
         steps.append(step)
         carried.append(State(r, c))
 
@@ -87,7 +88,7 @@ def _scan(
         steps=steps,
         r=_stack([state.h for state in carried]),
         c=_stack([state.c for state in carried]),
-        mask=keep,
+        carry=rules,
         emitting=emitting,
         input_product=inputs,
         recurrent_product=recurrent,
@@ -97,14 +98,14 @@ def _scan(
 
 @backward_pass.register
 def _scan_backward(tape: ScanTape, d_y: Array, d_state: State) -> Gradients:
-    spec, params, keep = tape.architecture, tape.params, tape.mask
-    p = _peepholes(spec, params)
+    spec, params = tape.architecture, tape.params
+    p = cell.params(spec, params)
     d_emitted = _where(tape.emitting, _swap(d_y))
     d_r, d_c = d_state
     d_h_all, d_r_all, d_c_all, d_z_all = [], [], [], []
     for t in reversed(range(tape.x.shape[0])):
         d_r = d_r + d_emitted[t]
-        new, old = (State(d_r, d_c), None) if keep is None else _share(keep[t], State(d_r, d_c))
+        new, past = carry.backward(tape.carry, State(d_r, d_c), t)
         d_h = _project_backward(params, new.h)
         d_z, d_c_t, d_c = cell.backward(spec, p, tape.steps[t], tape.c[t], d_h, new.c)
         d_z_fused = np.concatenate([d_z[k] for k in spec.gates], axis=-1)
@@ -112,8 +113,8 @@ def _scan_backward(tape: ScanTape, d_y: Array, d_state: State) -> Gradients:
         d_h_all.append(d_h)
         d_c_all.append(d_c_t)
         d_z_all.append(d_z_fused)
-        d_r = tape.recurrent_product.backward(d_z_fused, t)
-        if old is not None:
+        d_r = tape.recurrent_product.backward(tape.r[t], d_z_fused, t)
+        for old in past:
             d_r, d_c = d_r + old.h, d_c + old.c
 
     d_z_fused, d_r_new, d_h, d_c_each = (
@@ -126,10 +127,11 @@ def _scan_backward(tape: ScanTape, d_y: Array, d_state: State) -> Gradients:
         | {f"b_{k}": d_z[k].sum(axis=(0, 1)) for k in spec.gates if spec.use_bias}
         | {f"p_{k}": (d_z[k] * _seen(tape, k)).sum(axis=(0, 1)) for k in spec.peepholes}
         | _d_projection(tape, d_r_new)
+        | cell.d_squash_params(spec, p, _every(tape, "o"), _every(tape, "c"), d_h)
     )
     return Gradients(
         {name: d_params[name] for name in spec.param_shapes},
-        _swap(tape.input_product.backward(d_z_fused)),
+        _swap(tape.input_product.backward(tape.x, d_z_fused)),
         State(d_r, d_c),
         GradientTrace(_swap(d_h), _swap(d_c_each), map_leaves(_swap, d_z)),
     )
@@ -160,26 +162,14 @@ def _split(spec: Spec, fused: Array) -> dict[str, Array]:
     return {k: fused[..., n * H : (n + 1) * H] for n, k in enumerate(spec.gates)}
 
 
-def _peepholes(spec: Spec, params: dict[str, Array]) -> dict[str, Array]:
-    return {k: params[f"p_{k}"] for k in spec.peepholes}
-
-
 def _seen(tape: ScanTape, k: str) -> Array:
     """The cell that gate k's peephole saw: c_{t-1}, or c_t for the output gate."""
-    return _stack([step.c for step in tape.steps]) if k == "o" else tape.c[:-1]
+    return _every(tape, "c") if k == "o" else tape.c[:-1]
 
 
-def _choose(keep: Array, new: State, old: State) -> State:
-    """A masked step leaves the state as it was."""
-    return State(np.where(keep, new.h, old.h), np.where(keep, new.c, old.c))
-
-
-def _share(keep: Array, d: State) -> tuple[State, State]:
-    """The gradient of `_choose`: to the new state at real steps, to the old one at masked steps."""
-    return (
-        State(np.where(keep, d.h, 0), np.where(keep, d.c, 0)),
-        State(np.where(keep, 0, d.h), np.where(keep, 0, d.c)),
-    )
+def _every(tape: ScanTape, name: str) -> Array:
+    """A value of every step, (T, B, H)."""
+    return _stack([getattr(step, name) for step in tape.steps])
 
 
 def _project(params: dict[str, Array], h: Array) -> Array:
@@ -194,5 +184,5 @@ def _project_backward(params: dict[str, Array], d_r: Array) -> Array:
 def _d_projection(tape: ScanTape, d_r: Array) -> dict[str, Array]:
     if "V" not in tape.params:
         return {}
-    h = _stack([step.h for step in tape.steps])
+    h = _every(tape, "h")
     return {"V": h.reshape(-1, h.shape[-1]).T @ d_r.reshape(-1, d_r.shape[-1])}

@@ -9,7 +9,8 @@ References
 ----------
 Hochreiter & Schmidhuber 1997; Gers, Schmidhuber & Cummins 2000 (forget gate); Gers &
 Schmidhuber 2000 (peepholes); Sak et al. 2014 (recurrent projection); Greff et al. 2017
-(LSTM: A Search Space Odyssey: coupled gates).
+(LSTM: A Search Space Odyssey: coupled gates); Ba, Kiros & Hinton 2016 (layer normalization);
+Krueger et al. 2017 (zoneout).
 """
 
 from __future__ import annotations
@@ -56,18 +57,25 @@ class Directions(NamedTuple):
 
 
 class Dropout(NamedTuple):
-    """Dropout multipliers of one layer, drawn by the caller, so that the layer is deterministic.
+    """Random masks of one layer, drawn by the caller, so that the layer is deterministic.
 
-    Entries are 0 or 1/(1-rate): they multiply the input `x` of the gates and the recurrent state
-    `h` on its way into the gates (never on its way to the output). `None` drops nothing.
+    `x` and `h` have entries 0 or 1/(1-rate): they multiply the input of the gates and the
+    recurrent state on its way into the gates (never on its way to the output). `None` drops
+    nothing.
+
+    `zoneout_h` and `zoneout_c` belong to a Spec with zoneout: 1 where r or c keeps its previous
+    value, 0 where it is updated (Krueger et al. 2017). `None` is the expectation, as at
+    inference: the Spec's rate stands for the mask.
 
     Shapes: (B, N) one mask for the whole sequence (Gal & Ghahramani 2016); (B, T, N) one per
-    step; (B, T, G, N) one per step and gate, gates in the order of `Spec.gates`; T may be 1.
-    N is I for `x` and R for `h`.
+    step; for `x` and `h` also (B, T, G, N), one per step and gate, gates in the order of
+    `Spec.gates`. T may be 1. N is I for `x`, R for `h` and `zoneout_h`, H for `zoneout_c`.
     """
 
     x: Any = None
     h: Any = None
+    zoneout_h: Any = None
+    zoneout_c: Any = None
 
 
 def _check_size(owner: str, name: str, value: Any, *, optional: bool = False) -> None:
@@ -107,6 +115,32 @@ def _check_clip(owner: str, name: str, value: Any) -> None:
         )
 
 
+def _check_epsilon(owner: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(
+            f"{owner}: layer_norm_epsilon is {value!r} of type {type(value).__name__}, expected a "
+            "positive number. Pass for example layer_norm_epsilon=1e-5."
+        )
+    if not (value > 0 and math.isfinite(value)):
+        raise ValueError(
+            f"{owner}: layer_norm_epsilon is {value}, expected a positive finite number: a row of "
+            "equal entries has no variance. Pass for example layer_norm_epsilon=1e-5."
+        )
+
+
+def _check_rate(owner: str, name: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(
+            f"{owner}: {name} is {value!r} of type {type(value).__name__}, expected a number in "
+            f"[0, 1). Pass {name}=0.0 to switch zoneout off."
+        )
+    if not 0 <= value < 1:
+        raise ValueError(
+            f"{owner}: {name} is {value}, expected at least 0 and below 1. "
+            f"Pass {name}=0.0 to switch zoneout off."
+        )
+
+
 @dataclass(frozen=True, kw_only=True)
 class Spec:
     r"""One LSTM layer, completely.
@@ -121,6 +155,16 @@ class Spec:
         z_o = x_t @ W_o + r_{t-1} @ U_o + b_o [+ p_o * c_t]
         o = sigma_o(z_o)
         h_t = o * sigma_c(c_t)        r_t = h_t @ V  or  h_t
+
+    With `layer_norm`, N(a) = (a - mean(a)) / sqrt(var(a) + epsilon) over the last axis, the gates
+    k side by side in it (Ba et al. 2016, equations 20 to 22)::
+
+        z = gain_W * N(x_t @ W) + gain_U * N(r_{t-1} @ U) + b [+ p * c]
+        h_t = o * sigma_c(gain_c * N(c_t) + shift_c)
+
+    With zoneout, of masks m (Krueger et al. 2017, section 3.1)::
+
+        r_t <- m_h * r_{t-1} + (1 - m_h) * r_t        c_t <- m_c * c_{t-1} + (1 - m_c) * c_t
 
     Parameters
     ----------
@@ -145,6 +189,16 @@ class Spec:
         emitted output, zeros before the first real step (Keras on TensorFlow). "zero": zeros
         (PyTorch's packed sequences, ONNX). "state": the carried r (Keras' JAX loop), so the
         initial one before the first real step.
+    layer_norm : bool
+        Whether both products and, on its way to h_t, the cell are normalized. The cell that is
+        carried and that peepholes see is not. Differs from Ba et al. in that their shifts of the
+        two products are one with `b`, as in Haste.
+    layer_norm_epsilon : float
+        epsilon, added to the variance.
+    zoneout_h, zoneout_c : float
+        The rates at which entries of r and c keep their previous value; 0: no zoneout. Masks are
+        drawn by the caller (`Dropout.zoneout_h`, `.zoneout_c`); without them the rates stand for
+        them. h_t and the output gate's peephole see c_t before zoneout.
     name : str
         How error messages call the layer.
 
@@ -174,6 +228,10 @@ class Spec:
     cell_clip: float | None = None
     activation_clip: float | None = None
     masked_output: MaskedOutput = "previous"
+    layer_norm: bool = False
+    layer_norm_epsilon: float = 1e-5
+    zoneout_h: float = 0.0
+    zoneout_c: float = 0.0
     name: str = "lstm"
 
     def __post_init__(self) -> None:
@@ -182,7 +240,7 @@ class Spec:
         _check_size(owner, "input_size", self.input_size)
         _check_size(owner, "hidden_size", self.hidden_size)
         _check_size(owner, "projection_size", self.projection_size, optional=True)
-        for flag in ("use_bias", "coupled"):
+        for flag in ("use_bias", "coupled", "layer_norm"):
             _check_choice(owner, flag, getattr(self, flag), (True, False))
         for letter in "ifgoc":
             name = f"{letter}_activation"
@@ -190,6 +248,9 @@ class Spec:
         _check_clip(owner, "cell_clip", self.cell_clip)
         _check_clip(owner, "activation_clip", self.activation_clip)
         _check_choice(owner, "masked_output", self.masked_output, _MASKED_OUTPUTS)
+        _check_epsilon(owner, self.layer_norm_epsilon)
+        _check_rate(owner, "zoneout_h", self.zoneout_h)
+        _check_rate(owner, "zoneout_c", self.zoneout_c)
         self._check_peepholes(owner)
 
     def _check_peepholes(self, owner: str) -> None:
@@ -229,7 +290,15 @@ class Spec:
         shapes |= {f"p_{k}": (H,) for k in self.peepholes}
         if self.projection_size is not None:
             shapes["V"] = (H, R)
+        if self.layer_norm:
+            shapes |= {f"gain_{letter}_{k}": (H,) for letter in "WU" for k in self.gates}
+            shapes |= {"gain_c": (H,), "shift_c": (H,)}
         return shapes
+
+    @property
+    def zoneout(self) -> bool:
+        """Whether r or c keep previous values at random."""
+        return self.zoneout_h > 0 or self.zoneout_c > 0
 
     @property
     def output_size(self) -> int:

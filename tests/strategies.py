@@ -94,6 +94,10 @@ def specs(draw, input_size: int | None = None, output_size: int | None = None) -
         cell_clip=draw(st.none() | st.sampled_from([0.3, 1.0])),
         activation_clip=draw(st.none() | st.sampled_from([0.4, 2.0])),
         masked_output=draw(st.sampled_from(["previous", "zero", "state"])),
+        layer_norm=draw(st.booleans()),
+        layer_norm_epsilon=draw(st.sampled_from([1e-5, 1e-2])),
+        zoneout_h=draw(st.sampled_from([0.0, 0.1])),
+        zoneout_c=draw(st.sampled_from([0.0, 0.6])),
         **activations,
     )
 
@@ -172,11 +176,22 @@ def multipliers(draw, rng, B: int, T: int, G: int, N: int) -> np.ndarray | None:
     return None if shape is None else rng.choice([0.0, 1.0, 2.0], shape)
 
 
+@st.composite
+def zoneout_masks(draw, spec: Spec, rng, B: int, T: int, N: int) -> np.ndarray | None:
+    """Zoneout masks of r or c: none, shared, per step."""
+    shape = draw(st.sampled_from([None, (B, N), (B, 1, N), (B, T, N)])) if spec.zoneout else None
+    return None if shape is None else rng.choice([0.0, 1.0], shape)
+
+
 def dropouts(draw, architecture: Architecture, rng, B: int, T: int) -> Any:
     """Dropout multipliers nested like the architecture."""
     if isinstance(architecture, Spec):
         G, I, R = len(architecture.gates), architecture.input_size, architecture.recurrent_size
-        return Dropout(draw(multipliers(rng, B, T, G, I)), draw(multipliers(rng, B, T, G, R)))
+        H = architecture.hidden_size
+        masks = [draw(zoneout_masks(architecture, rng, B, T, N)) for N in (R, H)]
+        return Dropout(
+            draw(multipliers(rng, B, T, G, I)), draw(multipliers(rng, B, T, G, R)), *masks
+        )
     if isinstance(architecture, Stack):
         return tuple(dropouts(draw, layer, rng, B, T) for layer in architecture.layers)
     if isinstance(architecture, Bidirectional):

@@ -34,7 +34,11 @@ class Permutation:
         return state._replace(h=self.r(state.h), c=state.c[..., self.hidden])
 
     def dropout(self, dropout):
-        return dropout and dropout._replace(h=map_leaves(self.r, dropout.h))
+        if dropout is None:
+            return None
+        h, zoneout_h = map_leaves(self.r, (dropout.h, dropout.zoneout_h))
+        zoneout_c = map_leaves(lambda a: a[..., self.hidden], dropout.zoneout_c)
+        return dropout._replace(h=h, zoneout_h=zoneout_h, zoneout_c=zoneout_c)
 
 
 @given(problems(architecture=specs()), st.randoms(use_true_random=False))

@@ -48,6 +48,8 @@ def lacking(spec: Spec) -> str:
         "cell clip": spec.cell_clip is not None,
         "activation clip": spec.activation_clip is not None,
         "projection": spec.projection_size is not None,
+        "layer normalization": spec.layer_norm,
+        "zoneout": spec.zoneout,
     }
     return next((f"no {name}" for name, present in variants.items() if present), "")
 
