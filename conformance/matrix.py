@@ -43,7 +43,7 @@ _SINGLE = ("float32",)
 # No pre-activation comes closer to a kink of its activation than this: far more than rounding in
 # the dtype moves it, so that no implementation legitimately lands on the other side.
 _KINK_MARGIN = {"float64": 1e-3, "float32": 1e-3, "bfloat16": 0.05, "float16": 0.01}
-_KINKS: dict[str, tuple[float, ...]] = {
+KINKS: dict[str, tuple[float, ...]] = {
     "hard_sigmoid_sixth": (-3.0, 3.0),
     "hard_sigmoid_fifth": (-2.5, 2.5),
     "hard_tanh": (-1.0, 1.0),
@@ -68,7 +68,7 @@ class Recipe:
     cotangents: str = "yhc"  # those that are not zero
     cotangent_scale: float = 1.0
     weights: float = 1.0  # factor on every parameter
-    dropout: str = ""  # letters: x, h (on which), t (per step), k (per gate)
+    dropout: str = ""  # letters: x, h (on which), z (zoneout), t (per step), k (per gate)
     dtypes: Sequence[str] = _DOUBLE
     quick: Sequence[str] = ()  # dtypes in which the quick level has it
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -183,6 +183,34 @@ def _variants() -> Iterator[Recipe]:
     yield Recipe("cell and activation clip, peepholes ifo", clips)
 
 
+def _layer_norm() -> Iterator[Recipe]:
+    spec = _spec(layer_norm=True)
+    yield Recipe("layer normalization", spec, dtypes=_ALL, quick=_DOUBLE)
+    yield Recipe("layer normalization, T 60", spec, T=60, dtypes=_WIDE)
+    mixed = _spec(
+        layer_norm=True, layer_norm_epsilon=0.1, coupled=True, peepholes="fo", projection_size=2,
+        use_bias=False,
+    )  # fmt: skip
+    name = "layer normalization, coupled, peepholes fo, projection 2, no bias, mask with holes"
+    yield Recipe(name, mixed, 3, mask="holes", poison=True)
+    yield Recipe("layer normalization, dropout on x and h, per gate", spec, dropout="xhk")
+    both = _spec(layer_norm=True, zoneout_h=0.25, zoneout_c=0.5, masked_output="zero")
+    name = "layer normalization, zoneout, bidirectional, mask right"
+    yield Recipe(name, Bidirectional(both, both), 3, mask="right", dtypes=_WIDE)
+
+
+def _zoneout() -> Iterator[Recipe]:
+    spec = _spec(zoneout_h=0.25, zoneout_c=0.5)
+    yield Recipe("zoneout, in expectation", spec, dtypes=_ALL, quick=_DOUBLE)
+    yield Recipe("zoneout, masks per step", spec, dropout="zt", dtypes=_WIDE)
+    name = "zoneout, masks per step, mask with holes"
+    yield Recipe(name, spec, 3, mask="holes", dropout="zt")
+    variants = _spec(zoneout_c=0.5, projection_size=2, peepholes="ifo")
+    name = "zoneout of c alone, projection 2, peepholes ifo, dropout on x and h"
+    yield Recipe(name, variants, dropout="xhz")
+    yield Recipe("zoneout, chunks of 2, gradient truncated", Chunks(spec, 2, truncate=True))
+
+
 def _activations() -> Iterator[Recipe]:
     sixth = dict.fromkeys(("i_activation", "f_activation", "o_activation"), "hard_sigmoid_sixth")
     yield Recipe("hard sigmoid of slope 1/6", _spec(**sixth), weights=3, dtypes=_WIDE)
@@ -262,7 +290,10 @@ def _options() -> Iterator[Recipe]:
 
 def recipes() -> tuple[Recipe, ...]:
     """Every recipe, in the order of the matrix."""
-    groups = (_plain, _masks, _variants, _activations, _dropout, _combinations, _options)
+    groups = (
+        _plain, _masks, _variants, _activations, _dropout, _combinations, _options, _layer_norm,
+        _zoneout,
+    )  # fmt: skip
     return tuple(recipe for group in groups for recipe in group())
 
 
@@ -307,22 +338,28 @@ def build(recipe: Recipe, dtype: str) -> Case:
         case = _draw(
             recipe, name, dtype, np.random.default_rng([zlib.crc32(name.encode()), attempt])
         )
-        if _fair(case):
+        if is_fair(case):
             return case
     raise RuntimeError(f"case {name!r}: no draw keeps clear of every kink. Make it smaller.")
+
+
+def draw(recipe: Recipe, dtype: str) -> Case:
+    """A case of a recipe wherever its numbers lie, near a kink or not: to be run, not compared."""
+    name = f"{recipe.name}, {dtype}"
+    return _draw(recipe, name, dtype, np.random.default_rng([zlib.crc32(name.encode()), 0]))
 
 
 def _draw(recipe: Recipe, name: str, dtype: str, rng: np.random.Generator) -> Case:
     architecture, B, T = recipe.architecture, recipe.B, recipe.T
 
     def numbers(scale: float, shapes: Any) -> Any:
-        return _draw_tree(lambda shape: to_format(rng.normal(0, scale, shape), dtype), shapes)
+        return draw_tree(lambda shape: to_format(rng.normal(0, scale, shape), dtype), shapes)
 
     x = numbers(1.0, (B, T, architecture.input_size))
     mask = None if recipe.mask is None else MASKS[recipe.mask](B, T, rng)
     if recipe.poison and mask is not None:
         x = np.where(mask[..., None], x, np.nan)
-    params = _draw_tree(
+    params = draw_tree(
         lambda shape: to_format(_weights(rng, shape) * recipe.weights, dtype),
         param_shapes(architecture),
     )
@@ -337,9 +374,9 @@ def _draw(recipe: Recipe, name: str, dtype: str, rng: np.random.Generator) -> Ca
         x=x,
         state=numbers(0.5, states) if recipe.state else None,
         mask=None if mask is None else np.ascontiguousarray(mask),
-        dropout=_draw_dropout(architecture, recipe, rng) if recipe.dropout else None,
+        dropout=draw_dropout(architecture, recipe, rng) if recipe.dropout else None,
         d_y=numbers(size if "y" in chosen else 0.0, output_shapes(architecture, B, T)),
-        d_state=_select(d_state, chosen),
+        d_state=select_cotangents(d_state, chosen),
         dtype=dtype,
         options=recipe.options,
     )
@@ -350,21 +387,21 @@ def _weights(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
     return rng.normal(0, 1 / np.sqrt(shape[0]) if len(shape) == 2 else 0.5, shape)
 
 
-def _draw_tree(draw: Any, shapes: Any) -> Any:
+def draw_tree(draw: Any, shapes: Any) -> Any:
     """Arrays in the nesting of shapes."""
     if isinstance(shapes, dict):
-        return {name: _draw_tree(draw, shape) for name, shape in shapes.items()}
+        return {name: draw_tree(draw, shape) for name, shape in shapes.items()}
     if all(isinstance(n, int) for n in shapes):
         return draw(shapes)
-    parts = [_draw_tree(draw, part) for part in shapes]
+    parts = [draw_tree(draw, part) for part in shapes]
     return type(shapes)(*parts) if hasattr(shapes, "_fields") else tuple(parts)
 
 
-def _select(d_state: Any, chosen: str) -> Any:
+def select_cotangents(d_state: Any, chosen: str) -> Any:
     """The cotangents of the final state, those not chosen set to zero."""
     if isinstance(d_state, State):
         return State(*(a * (k in chosen) for k, a in zip("hc", d_state, strict=True)))
-    parts = [_select(part, chosen) for part in d_state]
+    parts = [select_cotangents(part, chosen) for part in d_state]
     return type(d_state)(*parts) if hasattr(d_state, "_fields") else tuple(parts)
 
 
@@ -376,8 +413,8 @@ def output_shapes(architecture: Architecture, B: int, T: int) -> Any:
     return (B, T, architecture.output_size)
 
 
-def _draw_dropout(spec: Any, recipe: Recipe, rng: np.random.Generator) -> Dropout:
-    """Multipliers 0 or 2: a rate of one half. Only for a single layer."""
+def draw_dropout(spec: Any, recipe: Recipe, rng: np.random.Generator) -> Dropout:
+    """Multipliers 0 or 2: a rate of one half; zoneout masks 0 or 1. Only for a single layer."""
     per_step, per_gate = "t" in recipe.dropout, "k" in recipe.dropout
 
     def draw(size: int) -> Array:
@@ -386,16 +423,21 @@ def _draw_dropout(spec: Any, recipe: Recipe, rng: np.random.Generator) -> Dropou
             shape = (shape[0], shape[1], size) if per_step else (shape[0], size)
         return 2.0 * rng.integers(0, 2, shape)
 
+    def mask(size: int) -> Array:
+        return rng.integers(0, 2, (recipe.B, recipe.T if per_step else 1, size)).astype(float)
+
+    zoned = (spec.recurrent_size, spec.hidden_size)
     return Dropout(
         draw(spec.input_size) if "x" in recipe.dropout else None,
         draw(spec.recurrent_size) if "h" in recipe.dropout else None,
+        *(mask(size) if "z" in recipe.dropout else None for size in zoned),
     )
 
 
 # --- kinks ----------------------------------------------------------------------------------------
 
 
-def _fair(case: Case) -> bool:
+def is_fair(case: Case) -> bool:
     """Whether no pre-activation lies at a kink, and every clip clips some and not all."""
     if not isinstance(case.architecture, Spec):
         return True  # combinations have smooth layers
@@ -422,11 +464,11 @@ def _kink_arguments(case: Case) -> Iterator[tuple[Array, tuple[float, ...], bool
     for k, z in trace.z.items():
         if spec.activation_clip is not None:
             yield z, (-spec.activation_clip, spec.activation_clip), True
-        kinks = _KINKS.get(getattr(spec, f"{k}_activation"), ())
+        kinks = KINKS.get(getattr(spec, f"{k}_activation"), ())
         if kinks:
             yield z, kinks, "hard_sigmoid" in getattr(spec, f"{k}_activation")
-    if spec.c_activation in _KINKS:
-        yield trace.c, _KINKS[spec.c_activation], False
+    if spec.c_activation in KINKS:
+        yield trace.c, KINKS[spec.c_activation], False
     if spec.cell_clip is not None:
         yield _unclipped(case, trace), (-spec.cell_clip, spec.cell_clip), True
 

@@ -8,6 +8,8 @@ machine, so that test vectors are the same bytes everywhere.
 from __future__ import annotations
 
 import decimal
+import operator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -26,6 +28,18 @@ def _value(other: Any) -> decimal.Decimal:
     return other.value if isinstance(other, Digits) else decimal.Decimal(other)
 
 
+def _computes(compute: Callable[..., decimal.Decimal]) -> Callable[[Digits, Any], Digits]:
+    return lambda a, b: Digits(compute(a.value, _value(b)))
+
+
+def _computes_swapped(compute: Callable[..., decimal.Decimal]) -> Callable[[Digits, Any], Digits]:
+    return lambda a, b: Digits(compute(_value(b), a.value))
+
+
+def _compares(relation: Callable[[Any, Any], bool]) -> Callable[[Digits, Any], bool]:
+    return lambda a, b: relation(a.value, _value(b))
+
+
 class Digits:
     """A real number of 80 digits; NumPy's `exp`, `tanh` and `log` find the methods of those names.
 
@@ -41,47 +55,25 @@ class Digits:
         """Take over a number, without rounding."""
         self.value = _value(value)
 
-    def __add__(self, other: Any) -> Digits:
-        return Digits(_CONTEXT.add(self.value, _value(other)))
-
-    def __sub__(self, other: Any) -> Digits:
-        return Digits(_CONTEXT.subtract(self.value, _value(other)))
-
-    def __mul__(self, other: Any) -> Digits:
-        return Digits(_CONTEXT.multiply(self.value, _value(other)))
-
-    def __truediv__(self, other: Any) -> Digits:
-        return Digits(_CONTEXT.divide(self.value, _value(other)))
-
-    def __rsub__(self, other: Any) -> Digits:
-        return Digits(_CONTEXT.subtract(_value(other), self.value))
-
-    def __rtruediv__(self, other: Any) -> Digits:
-        return Digits(_CONTEXT.divide(_value(other), self.value))
-
-    __radd__ = __add__
-    __rmul__ = __mul__
-
-    def __pow__(self, exponent: int) -> Digits:
-        return Digits(_CONTEXT.power(self.value, exponent))
+    __add__ = __radd__ = _computes(_CONTEXT.add)
+    __mul__ = __rmul__ = _computes(_CONTEXT.multiply)
+    __sub__ = _computes(_CONTEXT.subtract)
+    __truediv__ = _computes(_CONTEXT.divide)
+    __pow__ = _computes(_CONTEXT.power)
+    __rsub__ = _computes_swapped(_CONTEXT.subtract)
+    __rtruediv__ = _computes_swapped(_CONTEXT.divide)
+    __lt__ = _compares(operator.lt)
+    __le__ = _compares(operator.le)
+    __gt__ = _compares(operator.gt)
+    __ge__ = _compares(operator.ge)
 
     def __neg__(self) -> Digits:
+        """-z."""
         return Digits(_CONTEXT.minus(self.value))
 
     def __abs__(self) -> Digits:
+        """|z|."""
         return Digits(_CONTEXT.abs(self.value))
-
-    def __lt__(self, other: Any) -> bool:
-        return self.value < _value(other)
-
-    def __le__(self, other: Any) -> bool:
-        return self.value <= _value(other)
-
-    def __gt__(self, other: Any) -> bool:
-        return self.value > _value(other)
-
-    def __ge__(self, other: Any) -> bool:
-        return self.value >= _value(other)
 
     def __float__(self) -> float:
         """The nearest float64: Python rounds a decimal number correctly."""
