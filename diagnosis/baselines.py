@@ -129,13 +129,14 @@ def _as_output(task: Task, guess: Array) -> Array:
     return np.eye(task.class_count)[decided]
 
 
-def _persistence(task: Task, data: Data, output: int) -> dict[str, float]:
-    """The last value of an input feature as the forecast: the best feature."""
+def last_values(task: Task, data: Data, output: int = 0) -> list[float]:
+    """Skill of each input feature's last value as the forecast; empty where y is no such value."""
     x, y = data.x[0], data.y[output]
-    if task.kind != "regression" or x.ndim != 3 or task.per_step:
-        return {}
-    target = task.labels(y)
-    if target.shape[1] != 1:
-        return {}
-    skills = [task.skill(y, x[:, -1, n : n + 1]) for n in range(min(8, x.shape[2]))]
-    return {"persistence": max(skills)}
+    if task.kind != "regression" or x.ndim != 3 or task.per_step or task.labels(y).shape[1] != 1:
+        return []
+    return [task.skill(y, x[:, -1, n : n + 1]) for n in range(min(8, x.shape[2]))]
+
+
+def _persistence(task: Task, data: Data, output: int) -> dict[str, float]:
+    skills = last_values(task, data, output)
+    return {"persistence": max(skills)} if skills else {}

@@ -7,13 +7,14 @@ import pathlib
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
 import numpy as np
 
 from lstm_oracle.diagnosis import (
+    alignment,
     data_tests,
     examination,
     experiments,
@@ -34,9 +35,12 @@ from lstm_oracle.diagnosis.findings import (
     RuledOut,
 )
 from lstm_oracle.diagnosis.intake import setup_of
+from lstm_oracle.diagnosis.interventions.alternatives import ALTERNATIVES
 from lstm_oracle.diagnosis.lab import Lab, Run
 from lstm_oracle.diagnosis.setup import Setup
 
+# Two-sided 95 % quantiles of Student's t by degrees of freedom.
+_STUDENT = {2: 4.303, 3: 3.182, 4: 2.776}
 LOOK_INSIDE = 3.0  # seconds that have to be left for it
 BUDGETS = {"quick": 18.0, "standard": 110.0, "thorough": 900.0}
 
@@ -133,8 +137,10 @@ class _Examiner:
         self.seconds: dict[str, float] = {}
         self.applied: list[Trial] = []
         self.figures: tuple[Figure, ...] = ()
+        self.better: Setup | None = None  # what generalizes better than what the search ended with
         self.inside: dict[str, Any] = {}
         self.outcome: Outcome | None = None
+        self.gains: dict[str, list[float]] = {}  # of an intervention, on fresh seeds
         self.baselines: Baselines = Baselines({})
         self.reserve = 0.12 * lab.seconds
 
@@ -164,8 +170,17 @@ class _Examiner:
             return False
         if len(self.setup.tasks) == 1:
             self.baselines = baselines(self.setup.tasks[0], self.setup.train, self.setup.held_out)
-            self.findings += data_tests.findings(self.setup)
+            self._examine_data()
         return self._trainable()
+
+    def _examine_data(self) -> None:
+        """What comparing rows and fitting baselines shows; the search goes on with it put right."""
+        if len(self.setup.train.x) != 1:
+            return
+        for test in (*data_tests.TESTS, *alignment.TESTS):
+            for finding, repaired in list(test(self.setup)):
+                self.findings.append(finding)
+                self.setup = repaired or self.setup
 
     def _trainable(self) -> bool:
         """Whether one update runs at all; where not, the head is repaired and tried again."""
@@ -198,16 +213,21 @@ class _Examiner:
             seed=self.seed,
             reserve=self.reserve,
         )
+        if self.outcome.chosen and not self._confirmed(self.outcome):
+            self._rule_out(self.outcome)
+            return True
         self.applied = self.outcome.chosen
         for trial in self.outcome.chosen:
-            self.findings.append(self._finding(self.outcome, trial, "error"))
+            finding = self._finding(self.outcome, trial, "error")
+            others = self._other_remedies(self.outcome, trial)
+            self.findings.append(replace(finding, evidence=(*finding.evidence, *others)))
         named = {t.intervention.cause for t in self.outcome.chosen}
         for trial in self.outcome.sufficient[1:4]:
             if trial.intervention.cause not in named:
                 named.add(trial.intervention.cause)
                 self.findings.append(self._finding(self.outcome, trial, "info"))
         # Where neither the reference nor a plain network got there, `_verdict` says so.
-        if self.outcome.learnable and not self.outcome.chosen:
+        if self.outcome.learnable and not (self.outcome.chosen or self.outcome.patient):
             if self.outcome.trials and not self.outcome.out_of_time:
                 self.findings.append(_unexplained(self.outcome))
             else:
@@ -222,11 +242,12 @@ class _Examiner:
         last = self.applied[-1] if self.applied else None
         setup = last.setup if last else self.setup
         run = last.run if last else outcome.user
-        found, notes = generalization.findings(
+        learnt = generalization.learnt(
             self.lab, setup, run, outcome, self.baselines, seed=self.seed, reserve=self.reserve / 2
         )
-        self.findings += found
-        self.not_a_bug += notes
+        self.findings += learnt.findings
+        self.not_a_bug += learnt.not_a_bug
+        self.better = learnt.setup
         return True
 
     def _look_inside(self) -> bool:
@@ -254,7 +275,7 @@ class _Examiner:
     def _finding(self, outcome: Outcome, trial: Trial, severity: Any) -> Finding:
         change = trial.intervention
         user = outcome.user
-        interval = self._paired(outcome, trial) if severity == "error" else None
+        interval = self._interval(outcome, trial) if severity == "error" else None
         reason = iv.head.head_is_wrong(self.setup) if change.key == "repair-head" else ""
         summary = f"{reason[:1].upper()}{reason[1:]}. " if reason else ""
         summary += (
@@ -264,7 +285,7 @@ class _Examiner:
         evidence = (
             Evidence("skill as it is", round(score(user), 3), unit="skill (0 constant, 1 perfect)"),
             Evidence("skill with this one change", round(score(trial.run), 3)),
-            *((Evidence("gain over three seeds", round(sum(interval) / 2, 3), 0.0,
+            *((Evidence("gain over several seeds", round(sum(interval) / 2, 3), 0.0,
                         "no gain", interval),) if interval else ()),
             Evidence("fraction of the gap that it restores", round(trial.restored, 3),
                      experiments.ENOUGH, "a cause restores most of the gap alone"),
@@ -280,6 +301,21 @@ class _Examiner:
             "The same pair of trainings, without and with the change, shows no difference.",
             figures=(_curves(user, trial.run, change.key),),
         )  # fmt: skip
+
+    def _other_remedies(self, outcome: Outcome, trial: Trial) -> list[Evidence]:
+        """Skill with the other cures of the same cause, where time is left to try them."""
+        found = []
+        for change in ALTERNATIVES.get(trial.intervention.cause, ()):
+            if self.lab.left < 3 * self.reserve:
+                break
+            other = experiments.attempt(
+                self.lab, self.setup, self.setup, outcome, change, self.seed, self.reserve
+            )
+            if other is not None:
+                found.append(
+                    Evidence(f"skill with {change.key} instead", round(score(other.run), 3))
+                )
+        return found
 
     def _untried(self, outcome: Outcome, suspicion: dict[str, float]) -> list[Finding]:
         """The chief suspect, where the time was too short to try the changes."""
@@ -299,23 +335,54 @@ class _Examiner:
             for change in known[:2]
         ]  # fmt: skip
 
-    def _paired(self, outcome: Outcome, trial: Trial) -> tuple[float, float] | None:
-        """95 % interval of the gain over seeds, where there is time for a second and a third."""
-        gains = [score(trial.run) - score(outcome.user)]
-        for seed in (self.seed + 1, self.seed + 2):
+    def _confirmed(self, outcome: Outcome) -> bool:
+        """Whether what was chosen among many on one seed gains on seeds it was not chosen on.
+
+        One test, of one change, on fresh seeds: the many that were tried before it do not add to
+        the chance of a false alarm. What does not repeat is dropped for the next that was enough.
+        """
+        candidates = outcome.sufficient or outcome.chosen[-1:]
+        for trial in candidates[:3]:
+            gains = self._fresh_gains(outcome, trial)
+            if not gains or float(np.mean(gains)) >= experiments.REAL / 2:
+                self.gains[trial.intervention.key] = gains
+                if outcome.sufficient:
+                    outcome.chosen = [trial]
+                return True
+            self.ruled_out.append(
+                RuledOut(
+                    trial.intervention.cause, trial.intervention.key,
+                    f"gains {score(trial.run) - score(outcome.user):+.2f} with one seed, and "
+                    f"{float(np.mean(gains)):+.2f} with {len(gains)} others",
+                )
+            )  # fmt: skip
+        return False
+
+    def _fresh_gains(self, outcome: Outcome, trial: Trial) -> list[float]:
+        """Paired gains in skill on up to four seeds other than the one that chose the trial."""
+        gains: list[float] = []
+        steps = experiments.steps_for(self.setup, outcome.steps, trial.setup)
+        for seed in range(self.seed + 1, self.seed + 5):
             if self.lab.left < 2 * self.reserve:
                 break
-            steps = outcome.steps
-            mine = self.lab.train(self.setup, steps=steps, seed=seed, deadline=self.reserve)
-            theirs = self.lab.train(
-                trial.setup, steps=experiments.steps_for(self.setup, steps, trial.setup),
-                seed=seed, deadline=self.reserve,
-            )  # fmt: skip
+            self.lab.say(f"{trial.intervention.key} again, with another seed")
+            mine, theirs = (
+                self.lab.train(setup, steps=n, seed=seed, deadline=self.reserve)
+                for setup, n in ((self.setup, outcome.steps), (trial.setup, steps))
+            )
+            if not (mine.complete and theirs.complete):
+                break
             gains.append(score(theirs) - score(mine))
+        return gains
+
+    def _interval(self, outcome: Outcome, trial: Trial) -> tuple[float, float] | None:
+        """95 % interval of the paired gain over seeds (Student's t), from three seeds on."""
+        gains = self.gains.get(trial.intervention.key, [])
+        if len(gains) < 3:
+            gains = [score(trial.run) - score(outcome.user), *gains]
         if len(gains) < 3:
             return None
-        # Student's t for two degrees of freedom.
-        half = 4.303 * float(np.std(gains, ddof=1)) / len(gains) ** 0.5
+        half = _STUDENT[len(gains) - 1] * float(np.std(gains, ddof=1)) / len(gains) ** 0.5
         return float(np.mean(gains)) - half, float(np.mean(gains)) + half
 
     def _rule_out(self, outcome: Outcome) -> None:
@@ -329,6 +396,14 @@ class _Examiner:
                         f"restores {100 * max(trial.restored, 0):.0f} % of the gap",
                     )
                 )  # fmt: skip
+        if outcome.patient:
+            self.ruled_out.append(
+                RuledOut(
+                    "learning-rate-low", "longer training",
+                    f"a reference is ahead by {outcome.gap:+.2f} after {outcome.steps} updates; in "
+                    f"its {self.setup.total_steps} this gets to {outcome.outlook:.2f} by itself",
+                )
+            )  # fmt: skip
         if not outcome.trials:
             self.ruled_out.append(
                 RuledOut(
@@ -350,8 +425,11 @@ class _Examiner:
             figures=self.figures,
             seconds=self.seconds,
             versions=_versions(),
-            remedy=self._remedied if self.applied or self.setup is not self.original else None,
+            remedy=self._remedied if self._is_remedied() else None,
         )
+
+    def _is_remedied(self) -> bool:
+        return bool(self.applied or self.better or self.setup is not self.original)
 
     def _verdict(self, findings: tuple[Finding, ...]) -> str:
         bad = [f for f in findings if f.severity in ("error", "warning")]
@@ -362,6 +440,11 @@ class _Examiner:
             return f"Not a bug. {self.not_a_bug[0]}"
         if self.outcome is None:
             return "Nothing could be measured."
+        if self.outcome.patient:
+            return (
+                f"Healthy: it learns more slowly than a reference, and gets there within its own "
+                f"{self.setup.total_steps} updates (skill {self.outcome.outlook:.2f})."
+            )
         if self.outcome.gap >= experiments.REAL:
             return (
                 f"Cannot tell: after {self.outcome.steps} of {self.setup.total_steps} updates "
@@ -415,6 +498,7 @@ class _Examiner:
 
     def _remedied(self) -> Remedied:
         setup = self.applied[-1].setup if self.applied else self.setup
+        setup = iv.network.with_normalization(self.better or setup)
         model = surgery.clone(setup.model, seed=self.seed)
         if not setup.fresh_weights:
             surgery.copy_weights(setup.model, model)
@@ -428,7 +512,9 @@ class _Examiner:
             model, _one(setup.train.x), _one(setup.train.y),
             (_one(setup.held_out.x), _one(setup.held_out.y)),
             {"batch_size": setup.batch_size, "epochs": setup.epochs, "shuffle": setup.shuffle,
-             "class_weight": setup.class_weight},
+             "class_weight": setup.class_weight,
+             "callbacks": [keras.callbacks.ReduceLROnPlateau("loss", factor=0.3, patience=2)]
+                          if setup.reduce_on_plateau else []},
         )  # fmt: skip
 
 

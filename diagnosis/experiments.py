@@ -55,6 +55,8 @@ class Outcome:
     best_rate: float | None = None
     out_of_time: bool = False  # some changes were not tried
     undone: Run | None = None  # of a plain network on the input in another form
+    patient: bool = False  # the user's set-up is behind early, and gets there by itself
+    outlook: float | None = None  # the skill that it then has, or is expected to have
 
     @property
     def target(self) -> float:
@@ -147,33 +149,89 @@ def search(
     """Train the user's set-up and the reference, then look for what makes the difference.
 
     `easy` is the held-out skill of the best baseline: a network well below it has not learnt what
-    can be learnt.
+    can be learnt. The search works with short trainings. What differs early must still differ when
+    the user's set-up is trained for longer, and where nothing differs early, both are.
     """
     lab.say("training the set-up as it is")
     # Compiled already: the engine has made one update to see whether the set-up runs at all.
     pace = lab.train(user, steps=min(12, user.total_steps), seed=seed).steps_per_second
-    steps = affordable_steps(lab, user, pace, 0.07)
-    mine = lab.train(user, steps=steps, seed=seed)
-    reference_setup = reference_of(user, suspicion)
-    lab.say("training the reference")
-    reference = lab.train(
-        reference_setup, steps=max(steps, steps_for(user, steps, reference_setup)), seed=seed
-    )
-    outcome = Outcome(mine, reference, steps, _plain(lab, user, steps, seed), easy - BEHIND)
+    arms = _Arms(user, reference_of(user, suspicion), plain(user, seed), easy - BEHIND, seed)
+    outcome = arms.compared(lab, affordable_steps(lab, user, pace, 0.07))
+    while outcome.gap < REAL and outcome.steps < user.total_steps:
+        # Three arms of three times the length, and as much again for the search at that length.
+        steps = min(user.total_steps, 3 * outcome.steps)
+        if 12 * steps / pace > lab.left - reserve:
+            break
+        outcome = arms.compared(lab, steps)
+    if outcome.gap >= REAL:
+        outcome = _patient(lab, arms, outcome, pace)
     _encodings(lab, user, outcome, seed, reserve)
-    if outcome.chosen or outcome.gap < REAL:
+    if outcome.chosen or outcome.gap < REAL or outcome.patient:
         return outcome
     _one_by_one(lab, user, outcome, suspicion, seed, reserve)
     _choose(lab, user, outcome, suspicion, seed, reserve)
     return outcome
 
 
-def _plain(lab: Lab, user: Setup, steps: int, seed: int) -> Run | None:
-    setup = plain(user, seed)
-    if setup is None:
-        return None
-    lab.say("training a plain network")
-    return lab.train(setup, steps=max(steps, steps_for(user, steps, setup)), seed=seed)
+@dataclass(frozen=True)
+class _Arms:
+    """The set-ups that are compared first: the user's, the reference, a plain network."""
+
+    user: Setup
+    reference: Setup
+    plain: Setup | None
+    easy: float
+    seed: int
+
+    def compared(self, lab: Lab, steps: int, user: Run | None = None) -> Outcome:
+        """All arms trained for the same number of updates, or epochs where batches differ."""
+
+        def trained(setup: Setup, what: str) -> Run:
+            lab.say(f"training {what} for {steps} updates")
+            updates = max(steps, steps_for(self.user, steps, setup))
+            return lab.train(setup, steps=updates, seed=self.seed)
+
+        return Outcome(
+            user or trained(self.user, "the set-up as it is"),
+            trained(self.reference, "the reference"),
+            steps,
+            None if self.plain is None else trained(self.plain, "a plain network"),
+            self.easy,
+        )
+
+
+def _patient(lab: Lab, arms: _Arms, early: Outcome, pace: float) -> Outcome:
+    """Whether the user's set-up gets there by itself, in the updates that it is to have.
+
+    Where the time ends before that, from how much it gains with each doubling of the updates.
+    """
+    user = arms.user
+    steps = min(user.total_steps, int(0.25 * lab.left * pace))
+    if steps < 1.5 * early.steps:
+        return early
+    lab.say(f"training the set-up as it is for {steps} updates")
+    longer = lab.train(user, steps=steps, seed=arms.seed)
+    if min(1.0, _outlook(longer, user.total_steps)) < early.target - REAL:
+        return early
+    if 6 * steps / pace < lab.left:
+        late = arms.compared(lab, steps, user=longer)
+        if late.gap >= REAL and _outlook(longer, user.total_steps) < late.target - REAL:
+            return late
+        early = late
+    early.patient = True
+    early.outlook = min(1.0, _outlook(longer, user.total_steps))
+    return early
+
+
+def _outlook(run: Run, steps: int) -> float:
+    """The score to be expected after `steps` updates: the last gain per doubling goes on."""
+    at = run.steps
+    if len(at) < 2 or at[-1] >= steps:
+        return score(run)
+    half = int(np.argmin(np.abs(at[:-1] - at[-1] / 2)))
+    course = (np.maximum(run.train_skill, -0.5) + np.maximum(run.held_out_skill, -0.5)) / 2
+    slope = (course[-1] - course[half]) / np.log2(at[-1] / at[half])
+    return score(run) + max(0.0, float(slope)) * float(np.log2(steps / at[-1]))
 
 
 def _encodings(lab: Lab, user: Setup, outcome: Outcome, seed: int, reserve: float) -> None:
@@ -186,7 +244,7 @@ def _encodings(lab: Lab, user: Setup, outcome: Outcome, seed: int, reserve: floa
     for candidate in encoding.suspects(user):
         if lab.left < reserve:
             return
-        trial = _try(lab, user, user, outcome, candidate, seed, reserve)
+        trial = attempt(lab, user, user, outcome, candidate, seed, reserve)
         if trial is not None and trial.run.generalized > before + REAL:
             outcome.undone = trial.run
             trial.restored = 1.0
@@ -214,7 +272,7 @@ def _one_by_one(
             if lab.left < reserve:
                 outcome.out_of_time = True
                 return
-            trial = _try(lab, user, user, outcome, change, seed, reserve)
+            trial = attempt(lab, user, user, outcome, change, seed, reserve)
             if trial is not None:
                 outcome.trials.append(trial)
         if _settled(lab, outcome, suspicion):
@@ -230,7 +288,7 @@ def _settled(lab: Lab, outcome: Outcome, suspicion: dict[str, float]) -> bool:
     )
 
 
-def _try(
+def attempt(
     lab: Lab,
     base: Setup,
     user: Setup,
@@ -239,6 +297,7 @@ def _try(
     seed: int,
     reserve: float,
 ) -> Trial | None:
+    """One change made to a set-up and trained; None where it changes nothing or time ran out."""
     changed = candidate.apply(base)
     if changed is None:
         return None
@@ -306,7 +365,7 @@ def _choose(
     for trial in ranked:
         if lab.left < reserve:
             break
-        helped = _try(lab, base, user, outcome, trial.intervention, seed, reserve)
+        helped = attempt(lab, base, user, outcome, trial.intervention, seed, reserve)
         if helped is None or helped.restored < restored + 0.1:
             continue
         outcome.chosen.append(helped)

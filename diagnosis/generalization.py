@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
-from lstm_oracle.diagnosis import interventions as iv
-from lstm_oracle.diagnosis.baselines import Baselines
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+
+from lstm_oracle.diagnosis.baselines import Baselines, last_values
+from lstm_oracle.diagnosis.baselines import baselines as fitted_baselines
 from lstm_oracle.diagnosis.experiments import REAL, Outcome
 from lstm_oracle.diagnosis.findings import Evidence, Finding, Remedy
+from lstm_oracle.diagnosis.interventions import data, network
+from lstm_oracle.diagnosis.interventions.alternatives import AGAINST_OVERFITTING
 from lstm_oracle.diagnosis.lab import Lab, Run
+from lstm_oracle.diagnosis.plain import plain
 from lstm_oracle.diagnosis.setup import Setup
 
 
-def findings(
+class Learnt(NamedTuple):
+    """Findings about what is learnt, notes on what is no bug, and a set-up that does better."""
+
+    findings: list[Finding]
+    not_a_bug: list[str]
+    setup: Setup | None = None
+
+
+def learnt(
     lab: Lab,
     setup: Setup,
     run: Run,
@@ -19,40 +35,71 @@ def findings(
     *,
     seed: int,
     reserve: float,
-) -> tuple[list[Finding], list[str]]:
-    """Findings about what is learnt, and notes on what is no bug."""
+) -> Learnt:
+    """What a set-up that trains has learnt: more than repeating, than a constant, than by heart?"""
     best_name, best = baselines.best
-    learnt = max(run.generalized, outcome.reference.generalized)
+    reached = max(run.generalized, outcome.reference.generalized)
     persistence = baselines.skills.get("persistence", -1.0)
-    if persistence > 0.5 and learnt < persistence + 0.05:
-        return _naive(persistence, learnt)
-    if max(learnt, best) < 0.08:
-        return _no_signal(lab, setup, run, best_name, best)
+    if persistence > 0.5 and reached < persistence + 0.05:
+        return _naive(lab, setup, run, outcome, persistence, seed)
+    if max(reached, best) < 0.08:
+        return _no_signal(run, best_name, best)
     if run.fitted - run.generalized > 0.25 and lab.left > reserve:
-        return _overfitted(lab, setup, run, outcome, best, seed, reserve), []
-    return [], []
+        return _overfitted(lab, setup, run, outcome, seed, reserve)
+    return Learnt([], [])
 
 
-def _naive(persistence: float, learnt: float) -> tuple[list[Finding], list[str]]:
+def _naive(
+    lab: Lab, setup: Setup, run: Run, outcome: Outcome, persistence: float, seed: int
+) -> Learnt:
+    """Nothing beyond the last value: is there more in the inputs, or is it a random walk?
+
+    Skill beyond persistence is 1 - SSE / SSE of persistence; of a model of the differences it is
+    the skill that it has for the differences.
+    """
+    skills = last_values(setup.tasks[0], setup.held_out)
+    differences = data.difference_targets(setup, int(np.argmax(skills)))
+    easy = fitted_baselines(differences.tasks[0], differences.train, differences.held_out).best[1]
+    lab.say("predicting the change in place of the value")
+    simple = plain(differences, seed)
+    changes = lab.train(simple, steps=outcome.steps, seed=seed) if simple else None
+    beyond = max(easy, changes.generalized if changes else 0.0)
+    own = 1 - (1 - run.generalized) / max(1 - persistence, 1e-9)
+    if beyond > max(own, 0) + REAL:
+        return _levels_hide_changes(persistence, own, beyond, differences)
     finding = Finding(
         "LSTM061", "naive-forecast", "info", 0.8,
-        f"Repeating the last value has skill {persistence:.2f}, the network {learnt:.2f}: it has "
-        "not found more than that.",
+        f"Repeating the last value has skill {persistence:.2f}, the network {run.generalized:.2f}: "
+        "it has not found more than that, and neither has a model of the changes.",
         (Evidence("skill of the last value", persistence),
-         Evidence("skill of the network", learnt, persistence, "the persistence forecast")),
-        Remedy("difference-target", "Predict the change from the last value, and judge by it.",
-               "y = y - x[:, -1, 0]"),
-        "A model of the differences has held-out skill above zero.",
+         Evidence("skill of the network", run.generalized, persistence, "the persistence forecast"),
+         Evidence("skill of a model of the changes", round(beyond, 3), REAL)),
+        refuted_by="A model of the differences has held-out skill above zero.",
     )  # fmt: skip
-    return [finding], [
+    return Learnt([finding], [
         "The forecast is as good as repeating the last value, and no set-up tried is better: "
         "a random walk looks like this."
-    ]
+    ])  # fmt: skip
 
 
-def _no_signal(
-    lab: Lab, setup: Setup, run: Run, best_name: str, best: float
-) -> tuple[list[Finding], list[str]]:
+def _levels_hide_changes(
+    persistence: float, own: float, beyond: float, differences: Setup
+) -> Learnt:
+    text = "Predict the change from the last value, and judge by it."
+    finding = Finding(
+        "LSTM061", "naive-forecast", "warning", 0.8,
+        f"The network repeats the last value (skill {persistence:.2f} by itself): beyond that it "
+        f"has {own:.2f}, and a model of the changes has {beyond:.2f}.",
+        (Evidence("skill of the last value", round(persistence, 4)),
+         Evidence("skill of the network beyond the last value", round(own, 3), 0.0, "persistence"),
+         Evidence("skill of a model of the changes", round(beyond, 3))),
+        Remedy("difference-target", text, "y = y - x[:, -1, 0]", True, own, beyond),
+        "A model of the differences has no held-out skill.",
+    )  # fmt: skip
+    return Learnt([finding], [], differences)
+
+
+def _no_signal(run: Run, best_name: str, best: float) -> Learnt:
     finding = Finding(
         "LSTM060", "no-signal", "info", 0.7,
         f"Neither the network ({run.generalized:.2f}) nor any baseline ({best_name}: {best:.2f}) "
@@ -61,34 +108,75 @@ def _no_signal(
          Evidence(f"held-out skill of {best_name}", best, 0.08)),
         refuted_by="Any model with held-out skill above zero on these arrays.",
     )  # fmt: skip
-    return [finding], ["No model tried finds anything in these inputs that tells the targets."]
+    return Learnt(
+        [finding], ["No model tried finds anything in these inputs that tells the targets."]
+    )
 
 
 def _overfitted(
-    lab: Lab, setup: Setup, run: Run, outcome: Outcome, best: float, seed: int, reserve: float
-) -> list[Finding]:
+    lab: Lab, setup: Setup, run: Run, outcome: Outcome, seed: int, reserve: float
+) -> Learnt:
     """Fits and does not generalize: split, size, or too few sequences."""
 
     def tried(changed: Setup | None) -> Run | None:
         if changed is None or lab.left < reserve:
             return None
-        return lab.train(changed, steps=outcome.steps, seed=seed, deadline=reserve / 2)
+        made = lab.train(changed, steps=outcome.steps, seed=seed, deadline=reserve / 2)
+        return made if made.complete else None
 
+    real = _real(setup)
     lab.say("comparing with a random split")
-    mixed = tried(iv.data.shuffle_split(setup))
-    if mixed is not None and mixed.generalized > run.generalized + 0.2:
-        return [_finding("LSTM030", "data-split", "shuffle-split", run, mixed,
-                         "The held-out part is unlike the training part: drawn at random it is "
-                         "predicted far better.",
-                         "order = np.random.default_rng(0).permutation(len(x))\n"
-                         "x, y = x[order], y[order]   # before fit")]  # fmt: skip
+    mixed_setup = data.shuffle_split(setup)
+    mixed = tried(mixed_setup)
+    if mixed is not None and mixed.generalized > run.generalized + max(0.2, real):
+        text = "The held-out part is unlike the training part: drawn at random it is predicted far"
+        code = (
+            "order = np.random.default_rng(0).permutation(len(x))\n"
+            "x, y = x[order], y[order]   # before fit"
+        )
+        unlike = _finding(
+            "LSTM030", "data-split", "shuffle-split", run, mixed, f"{text} better.", code
+        )
+        return Learnt([unlike], [], mixed_setup)
+    found = _subset_curve(lab, setup, run, outcome, seed, reserve)
     lab.say("trying a smaller network")
-    small = tried(iv.network.narrower(setup))
-    if small is not None and small.generalized > run.generalized + REAL:
-        return [_finding("LSTM091", "too-large", "narrower", run, small,
-                         "A quarter of the units does better on held-out data.",
-                         "keras.layers.LSTM(units // 4)")]  # fmt: skip
-    return _subset_curve(lab, setup, run, outcome, seed, reserve)
+    small_setup = network.narrower(setup)
+    small = tried(small_setup)
+    contenders = [] if small is None else [(small.generalized, "narrower", small_setup)]
+    if small is not None and small.generalized > run.generalized + real:
+        found.append(
+            _finding("LSTM091", "too-large", "narrower", run, small,
+                     "A quarter of the units does better on held-out data.",
+                     "keras.layers.LSTM(units // 4)")
+        )  # fmt: skip
+    for change in AGAINST_OVERFITTING:
+        changed = change.apply(setup)
+        made = tried(changed)
+        if made is not None:
+            contenders.append((made.generalized, change.key, changed))
+    best = max(contenders, default=None, key=lambda c: c[0])
+    if best is None or best[0] < run.generalized + real / 2:
+        return Learnt(found, [])
+    return Learnt([_with_remedy(f, best, run) for f in found], [], best[2] if found else None)
+
+
+def _real(setup: Setup) -> float:
+    """A gain in held-out skill beyond what so few held-out sequences differ by: two deviations."""
+    task = setup.tasks[0]
+    K = max(2, task.class_count)
+    return max(REAL, K / (K - 1) / len(setup.held_out) ** 0.5)
+
+
+def _with_remedy(finding: Finding, best: tuple[float, str, Setup | None], run: Run) -> Finding:
+    """The finding with the change that helped most on held-out data as its remedy."""
+    skill, key, _ = best
+    change = next((c for c in AGAINST_OVERFITTING if c.key == key), None)
+    if change is None:
+        return finding
+    evidence = Evidence(f"held-out skill with {key}", round(skill, 3), round(run.generalized, 3),
+                        "without it")  # fmt: skip
+    remedy = Remedy(key, change.text, change.code, True, run.generalized, skill)
+    return replace(finding, remedy=remedy, evidence=(*finding.evidence, evidence))
 
 
 def _subset_curve(

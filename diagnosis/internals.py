@@ -1,12 +1,11 @@
 """What goes on inside an LSTM on some data: gates, memory, and gradients through time.
 
-Quantities only, by the oracle, from a capture of one call of a layer. What they mean is judged by
+The quantities of `lstm_oracle.reference.internals`, from a capture of one call of a layer. What they mean is judged by
 `monitor` and the engine; how they look is drawn by `microscope`. Needs no framework.
 """
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from lstm_oracle.reference import backward, forward
-from lstm_oracle.reference.activations import TABLE
+from lstm_oracle.reference.internals import Lags, by_lag, saturated, time_constants
 from lstm_oracle.reference.passes import GradientTrace, Trace
 from lstm_oracle.reference.spec import Reverse, Spec, Stack
 from lstm_oracle.reference.tree import flatten, map_leaves
@@ -22,43 +21,9 @@ from lstm_oracle.reference.tree import flatten, map_leaves
 Array = np.ndarray
 
 EPSILON = float(np.finfo(np.float32).eps)
-CLOSED, OPEN = 0.05, 0.95  # a sigmoid's slope there is a fifth of its largest
-_UNBOUNDED = {"linear", "relu", "leaky_relu", "elu", "selu", "softplus", "silu", "gelu", "mish"}
 # In saturation a correct float32 implementation may be ten times worse than another.
 _WORSE_THAN_ORACLE = 10.0
 _ROUNDING = {"float16": 2.0**-10, "bfloat16": 2.0**-7, "float64": 2.0**-52}
-
-
-@dataclass(frozen=True, eq=False)
-class Flow:
-    """How an error at the last emitted step travels back, by lag in real steps."""
-
-    d_h: Array  # (L,) size of dL/dh at each lag, root mean square over the sequences
-    d_c: Array  # (L,) of dL/dc
-    contribution: Array  # (L,) size of what the lag adds to the gradient of U and b
-    signal_to_noise: Array  # (L,) of that sum over sequences; 1 is what noise alone gives
-    counts: Array  # (L,) sequences that are long enough
-
-    @property
-    def total(self) -> Array:
-        """Size of dL/d(h, c) per lag."""
-        return np.hypot(self.d_h, self.d_c)
-
-    @property
-    def reach(self) -> int:
-        """The longest lag whose contribution float32 still adds to the largest one."""
-        seen = np.flatnonzero(self.contribution >= EPSILON * self.contribution.max(initial=0.0))
-        alive = self.contribution.max(initial=0.0) > 0
-        return int(seen[-1]) if alive and len(seen) else 0
-
-    @property
-    def exponent(self) -> float:
-        """Growth of log dL/d(h, c) per step back: negative where it vanishes; NaN if unknown."""
-        size = self.total
-        usable = np.flatnonzero(np.isfinite(size) & (size > 0))
-        if len(usable) < 3:
-            return float("nan")
-        return float(np.polyfit(usable, np.log(size[usable]), 1)[0])
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,36 +35,18 @@ class Scan:
     trace: Trace
     gradient: GradientTrace  # of the loss as it is
     real: Array  # (B, T), False at masked steps
-    flow: Flow
+    flow: Lags
 
     def saturation(self) -> dict[str, float]:
         """Share of real steps and units at which i, f, o and the squashed c are saturated.
 
-        `i`, `f`, `o`: below 0.05 or above 0.95; `c`: beyond 0.95 in size. `i_closed` and the like
-        count the lower end alone. NaN where the activation has no upper end.
+        As `lstm_oracle.reference.internals.saturated` has it.
         """
-        found = {}
-        for gate in "ifo":
-            values = getattr(self.trace, gate)[self.real]
-            closed, open_ = float((values < CLOSED).mean()), float((values > OPEN).mean())
-            bounded = getattr(self.spec, f"{gate}_activation") not in _UNBOUNDED
-            found[gate] = closed + open_ if bounded else float("nan")
-            found[f"{gate}_closed"] = closed
-        squashed = np.abs(TABLE[self.spec.c_activation].value(self.trace.c[self.real]))
-        bounded = self.spec.c_activation not in _UNBOUNDED
-        found["c"] = float((squashed > OPEN).mean()) if bounded else float("nan")
-        return found
+        return saturated(self.spec, self.trace, self.real)
 
     def time_constants(self) -> Array:
-        """(H,) steps after which a unit has forgotten all but 1/e, from its mean log f.
-
-        References
-        ----------
-        Tallec & Ollivier 2018, "Can recurrent neural networks warp time?", section 2.
-        """
-        f = np.clip(self.trace.f, np.finfo(float).tiny, None)
-        rate = -(np.log(f) * self.real[..., None]).sum((0, 1)) / max(1, self.real.sum())
-        return 1 / np.maximum(rate, 1e-12)
+        """(H,) steps after which a unit has forgotten all but 1/e, from its mean log f."""
+        return time_constants(self.trace.f, self.real)
 
 
 @dataclass(frozen=True)
@@ -157,7 +104,7 @@ def look_inside(capture: Any, run: Exact | None = None) -> list[Scan]:
     return [
         Scan(
             capture.layer_path + suffix, spec, trace, gradient, real,
-            _flow(trace, back, state.h, real),
+            by_lag(trace, back, state.h, real),
         )
         for (suffix, spec), trace, gradient, back, state in rows
     ]  # fmt: skip
@@ -242,48 +189,3 @@ def _leaves(tree: Any) -> list[Any]:
     if isinstance(tree, tuple) and not hasattr(tree, "_fields"):
         return [leaf for part in tree for leaf in _leaves(part)]
     return [tree]
-
-
-# --- by lag ---------------------------------------------------------------------------------------
-
-
-def _flow(trace: Trace, back: GradientTrace, r_0: Array, real: Array) -> Flow:
-    """Sizes by lag: 0 is each sequence's last real step that the error reaches."""
-    reached = real & ((np.abs(back.d_h) + np.abs(back.d_c)).max(axis=-1) > 0)
-    steps = _by_lag(real, reached)  # (B, L), -1 where a sequence is too short
-    d_z = np.concatenate(list(back.d_z.values()), axis=-1)
-    r = np.concatenate([r_0[:, None], trace.r[:, :-1]], axis=1)
-    before = np.concatenate([r, np.ones_like(r[..., :1])], axis=-1)  # what U and b are fed with
-    rows = [_one_lag(steps[:, k], back, before, d_z) for k in range(steps.shape[1])]
-    columns = np.array(rows, dtype=float).reshape(-1, 5).T
-    d_h, d_c, contribution, ratio, counts = columns
-    return Flow(d_h, d_c, contribution, ratio, counts.astype(int))
-
-
-def _by_lag(real: Array, reached: Array) -> Array:
-    T = real.shape[1]
-    last = np.where(reached.any(axis=1), T - 1 - reached[:, ::-1].argmax(axis=1), T - 1)
-    real = real & (np.arange(T) <= last[:, None])
-    lag = real[:, ::-1].cumsum(axis=1)[:, ::-1] - 1  # real steps that come after this one
-    steps = np.full((len(real), int(real.sum(axis=1).max(initial=0))), -1)
-    b, t = np.nonzero(real)
-    steps[b, lag[b, t]] = t
-    return steps
-
-
-def _one_lag(
-    t: Array, back: GradientTrace, before: Array, d_z: Array
-) -> tuple[float, float, float, float, int]:
-    b = np.flatnonzero(t >= 0)
-    t, n = t[b], len(b)
-    d_h, d_c, source, error = back.d_h[b, t], back.d_c[b, t], before[b, t], d_z[b, t]
-    with warnings.catch_warnings(), np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        warnings.simplefilter("ignore", RuntimeWarning)
-        added = float(np.linalg.norm(source.T @ error))
-        # Norm of an outer product: the product of the norms.
-        each = float((np.square(source).sum(-1) * np.square(error).sum(-1)).sum())
-        noise = max(each - added**2 / n, 0.0) * n / max(n - 1, 1)
-        ratio = added / np.sqrt(noise) if noise > 0 else float("inf" if added else "nan")
-        size_h = np.sqrt(np.square(d_h).sum(-1).mean())
-        size_c = np.sqrt(np.square(d_c).sum(-1).mean())
-    return float(size_h), float(size_c), added, float(ratio), n

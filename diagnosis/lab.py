@@ -106,8 +106,10 @@ class Lab:
         skills: list[tuple[int, float, float]] = []
         began = time.monotonic()
         batches = _batches(data, setup, order)
+        plateau = _Plateau(bench.model.optimizer, setup)
         for step in range(1, steps + 1):
             losses.append(_update(bench.model, next(batches), setup))
+            plateau.look(losses)
             stop = self.left < deadline or not np.isfinite(losses[-1])
             if step in checks or stop:
                 skills.append((step, *self._skills(bench.model, setup, data.take(probe))))
@@ -170,6 +172,25 @@ def _reset(bench: _Bench, setup: Setup, seed: int) -> None:
             layer.reset_states()
 
 
+class _Plateau:
+    """What `keras.callbacks.ReduceLROnPlateau("loss", factor=0.3, patience=2)` does."""
+
+    def __init__(self, optimizer: keras.Optimizer, setup: Setup) -> None:
+        self.optimizer, self.length = optimizer, setup.steps_per_epoch
+        self.on, self.best, self.waited = setup.reduce_on_plateau, np.inf, 0
+
+    def look(self, losses: list[float]) -> None:
+        """At the end of an epoch, cut the rate if the loss has not fallen for two."""
+        if not self.on or len(losses) % self.length:
+            return
+        mean = float(np.mean(losses[-self.length :]))
+        self.waited = 0 if mean < self.best - 1e-4 else self.waited + 1
+        self.best = min(self.best, mean)
+        if self.waited >= 2:
+            self.optimizer.learning_rate = 0.3 * float(self.optimizer.learning_rate)
+            self.waited = 0
+
+
 def _batches(data: Data, setup: Setup, order: np.random.Generator) -> Any:
     size = min(setup.batch_size, len(data))
     while True:
@@ -180,8 +201,9 @@ def _batches(data: Data, setup: Setup, order: np.random.Generator) -> Any:
 
 def _update(model: keras.Model, batch: Data, setup: Setup) -> float:
     loss = model.train_on_batch(
-        _fed(batch.x), _fed(batch.y), sample_weight=batch.weight, class_weight=setup.class_weight
-    )
+        _fed(setup.fed(batch.x)), _fed(batch.y),
+        sample_weight=batch.weight, class_weight=setup.class_weight,
+    )  # fmt: skip
     return float(loss[0] if isinstance(loss, (list, tuple)) else loss)
 
 
@@ -189,16 +211,16 @@ def _fed(arrays: tuple[Array, ...]) -> Any:
     return arrays[0] if len(arrays) == 1 else list(arrays)
 
 
-def predictions(model: keras.Model, data: Data) -> list[Array]:
+def predictions(model: keras.Model, setup: Setup, data: Data) -> list[Array]:
     """Outputs in inference mode, as NumPy arrays."""
-    outputs = model.predict_on_batch(_fed(data.x))
+    outputs = model.predict_on_batch(_fed(setup.fed(data.x)))
     listed = outputs if isinstance(outputs, (list, tuple)) else [outputs]
     return [np.asarray(o) for o in listed]
 
 
 def skill(model: keras.Model, setup: Setup, data: Data, *, scaled: bool = False) -> float:
     """Mean skill over the outputs; `scaled` where the targets of `data` are standardized ones."""
-    guesses = setup.in_units_of_the_user(predictions(model, data))
+    guesses = setup.in_units_of_the_user(predictions(model, setup, data))
     targets = setup.in_units_of_the_user(list(data.y)) if scaled else list(data.y)
     skills = [
         task.skill(y, p, data.weight)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -37,6 +37,24 @@ class Data:
         return Data(tuple(a[rows] for a in self.x), tuple(a[rows] for a in self.y), weight)
 
 
+class Scale(NamedTuple):
+    """Mean and deviation per feature, and whether steps of zeros are padding and stay zeros."""
+
+    mean: Array
+    deviation: Array
+    padded: bool = False
+
+    def taken_off(self, x: Array) -> Array:
+        """(x - mean) / deviation, in float32."""
+        out = ((x - self.mean) / self.deviation).astype(np.float32)
+        return np.where((x != 0).any(-1, keepdims=True), out, 0) if self.padded else out
+
+    @property
+    def survives_float32(self) -> bool:
+        """Whether float32 still tells the values apart before they are standardized."""
+        return bool((np.abs(self.mean) < 1e4 * self.deviation).all())
+
+
 @dataclass(frozen=True, eq=False)
 class Setup:
     """Model, data and the arguments of `fit`."""
@@ -53,7 +71,9 @@ class Setup:
     shuffle: bool = True
     class_weight: dict[int, float] | None = None
     learning_rate: float | None = None  # None: the optimizer's own
+    reduce_on_plateau: bool = False  # of the training loss, after two epochs, to three tenths
     fresh_weights: bool = False  # start from the initializers instead of from the model's weights
+    x_scale: tuple[Scale | None, ...] = ()  # taken off each x as it is fed
     y_scale: tuple[tuple[Array, Array], ...] | None = None  # (mean, deviation) taken off each y
 
     @property
@@ -69,6 +89,11 @@ class Setup:
     def changed(self, **changes: Any) -> Setup:
         """The same with some fields exchanged."""
         return replace(self, **changes)
+
+    def fed(self, x: tuple[Array, ...]) -> tuple[Array, ...]:
+        """Inputs as the model is given them."""
+        scales = self.x_scale or (None,) * len(x)
+        return tuple(a if s is None else s.taken_off(a) for a, s in zip(x, scales, strict=True))
 
     def in_units_of_the_user(self, predictions: list[Array]) -> list[Array]:
         """Predictions with the standardization of the targets undone."""

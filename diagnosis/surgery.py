@@ -11,6 +11,7 @@ import keras
 import numpy as np
 
 LayerEdit = Callable[[keras.layers.Layer], keras.layers.Layer | None]
+Front = Callable[[Any], Any]  # from an input's tensor to what the model is given in its place
 
 RECURRENT = (keras.layers.LSTM, keras.layers.GRU, keras.layers.SimpleRNN, keras.layers.RNN)
 
@@ -145,18 +146,35 @@ def _visit(name: str, config: Any, change: Callable[[str, dict[str, Any]], bool]
     return changed
 
 
-def in_front(model: keras.Model, layers: list[keras.layers.Layer], *, seed: int = 0) -> keras.Model:
-    """A clone with layers between its (only) input and the rest; weights as in `model`."""
+def in_front(model: keras.Model, *fronts: Front | None, seed: int = 0) -> keras.Model:
+    """A clone with something between each input and the rest; weights as in `model`."""
     inner = twin(model, seed=seed)
-    inputs = keras.Input(inner.inputs[0].shape[1:], dtype=inner.inputs[0].dtype)
-    x = inputs
-    for layer in layers:
-        x = layer(x)
+    inputs = [keras.Input(i.shape[1:], dtype=i.dtype, name=i.name) for i in inner.inputs]
+    fed = [i if front is None else front(i) for i, front in zip(inputs, fronts, strict=True)]
     if isinstance(inner, keras.Sequential):
+        x = fed[0]
         for layer in inner.layers:
             x = layer(x)
-        return keras.Model(inputs, x)
-    return keras.Model(inputs, inner(x))
+        return keras.Model(inputs[0], x)
+    return keras.Model(
+        inputs[0] if len(inputs) == 1 else inputs, inner(fed[0] if len(fed) == 1 else fed)
+    )
+
+
+def for_steps(model: keras.Model, steps: int) -> keras.Model | None:
+    """A twin for sequences of another length; None where its weights or layers depend on it."""
+    shape = model.inputs[0].shape
+    if len(model.inputs) != 1 or len(shape) < 2:
+        return None
+    if shape[1] is None:
+        return twin(model)
+    inputs = keras.Input((steps, *shape[2:]), dtype=model.inputs[0].dtype)
+    try:
+        with seeded(0), _not_to_be_compiled(model):
+            second = keras.models.clone_model(model, input_tensors=inputs)
+    except Exception:
+        return None  # a layer that is bound to the length
+    return second if copy_weights(model, second) else None
 
 
 def all_layers(model: keras.Model) -> Iterator[keras.layers.Layer]:

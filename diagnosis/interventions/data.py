@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from lstm_oracle.diagnosis.setup import Data, Setup
-from lstm_oracle.diagnosis.task import padded_steps
+from lstm_oracle.diagnosis.setup import Data, Scale, Setup
+from lstm_oracle.diagnosis.task import padded_steps, task_of
 
 Array = np.ndarray
 
@@ -30,21 +30,14 @@ def clean_data(setup: Setup) -> Setup | None:
 
 def standardize_inputs(setup: Setup) -> Setup | None:
     """Every feature to mean 0 and deviation 1 over the real steps of the training data."""
-    moments = [_moments(x) for x in setup.train.x]
-    if all(m is None for m in moments):
+    scales = tuple(_scale(x) for x in setup.train.x)
+    if setup.x_scale or all(s is None for s in scales):
         return None
-
-    def standardized(data: Data) -> Data:
-        x = tuple(
-            a if m is None else _standardize(a, *m) for a, m in zip(data.x, moments, strict=True)
-        )
-        return Data(x, data.y, data.weight)
-
-    return setup.changed(train=standardized(setup.train), held_out=standardized(setup.held_out))
+    return setup.changed(x_scale=scales)
 
 
-def _moments(x: Array) -> tuple[Array, Array] | None:
-    """Mean and deviation per feature, or None where they are already about 0 and 1."""
+def _scale(x: Array) -> Scale | None:
+    """What standardizes an input, or None where it is about standard already, or no quantity."""
     if x.ndim < 2 or x.dtype.kind != "f":
         return None
     padding = padded_steps(x)
@@ -56,15 +49,7 @@ def _moments(x: Array) -> tuple[Array, Array] | None:
     # A factor of about three either way is no difference to a gate.
     if (np.abs(mean) < 3).all() and (deviation < 4).all() and deviation.max() > 0.1:
         return None
-    return mean, deviation
-
-
-def _standardize(x: Array, mean: Array, deviation: Array) -> Array:
-    out = ((x - mean) / deviation).astype(np.float32)
-    padding = padded_steps(x)
-    if padding is not None:
-        out[padding] = 0
-    return out
+    return Scale(mean, deviation, padding is not None)
 
 
 def standardize_targets(setup: Setup) -> Setup | None:
@@ -102,6 +87,33 @@ def class_weights(setup: Setup) -> Setup | None:
     return setup.changed(
         class_weight={int(k): float(w) for k, w in zip(codes, weights, strict=True)}
     )
+
+
+def resample(setup: Setup) -> Setup | None:
+    """Every class as often as the most frequent one, by drawing sequences more than once."""
+    task = setup.tasks[0]
+    if len(setup.tasks) != 1 or task.kind == "regression" or task.per_step:
+        return None
+    labels = task.labels(setup.train.y[0])
+    counts = np.bincount(labels, minlength=task.class_count)
+    if counts.min() == 0 or counts.max() < 3 * counts.min():
+        return None
+    rng = np.random.default_rng(0)
+    rows = [rng.choice(np.flatnonzero(labels == k), counts.max()) for k in range(len(counts))]
+    return setup.changed(train=setup.train.take(np.concatenate(rows)), class_weight=None)
+
+
+def difference_targets(setup: Setup, feature: int) -> Setup:
+    """The change from the last value of an input feature, in place of the next value."""
+
+    def changes(data: Data) -> Data:
+        y = data.y[0]
+        last = data.x[0][:, -1, feature].reshape((len(y),) + (1,) * (y.ndim - 1))
+        return Data(data.x, (y - last,), data.weight)
+
+    train = changes(setup.train)
+    task = task_of(train.y[0].astype(np.float64), "mean_squared_error")
+    return setup.changed(train=train, held_out=changes(setup.held_out), tasks=(task,))
 
 
 def shuffle_split(setup: Setup) -> Setup | None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from lstm_oracle.diagnosis import surgery
 from lstm_oracle.diagnosis.interventions.base import Change
-from lstm_oracle.diagnosis.setup import Setup
+from lstm_oracle.diagnosis.setup import Data, Scale, Setup
 from lstm_oracle.diagnosis.task import padded_steps
 
 Array = np.ndarray
@@ -46,11 +46,19 @@ def _edited(setup: Setup, change: Callable[[str, dict[str, Any]], bool]) -> Setu
 
 def reinitialize(setup: Setup) -> Setup | None:
     """Glorot, orthogonal and unit forget bias: Keras' defaults, freshly drawn."""
+    return _initialized(setup, _DEFAULT_INITIALIZERS)
 
+
+def he(setup: Setup) -> Setup | None:
+    """He et al. 2015 for the input weights, else Keras' defaults, freshly drawn."""
+    return _initialized(setup, _DEFAULT_INITIALIZERS | {"kernel_initializer": "he_normal"})
+
+
+def _initialized(setup: Setup, initializers: dict[str, str]) -> Setup | None:
     def change(name: str, config: dict[str, Any]) -> bool:
-        found = [k for k in _DEFAULT_INITIALIZERS if k in config]
+        found = [k for k in initializers if k in config]
         for key in found:
-            config[key] = _DEFAULT_INITIALIZERS[key]
+            config[key] = initializers[key]
         if "unit_forget_bias" in config:
             config["unit_forget_bias"] = True
         return bool(found)
@@ -163,6 +171,31 @@ def no_regularization(setup: Setup) -> Setup | None:
     return edited.changed(optimizer=setup.optimizer | {"config": config})
 
 
+def dropout(setup: Setup) -> Setup | None:
+    """A third of the LSTM inputs and of its state dropped (Gal & Ghahramani 2016)."""
+
+    def change(name: str, config: dict[str, Any]) -> bool:
+        if "recurrent_dropout" not in config or config["dropout"] or config["recurrent_dropout"]:
+            return False
+        config.update({"dropout": 0.3, "recurrent_dropout": 0.3})
+        return True
+
+    return _edited(setup, change)
+
+
+def weight_penalty(setup: Setup) -> Setup | None:
+    """Squared weights of the recurrent layers in the loss (L2)."""
+
+    def change(name: str, config: dict[str, Any]) -> bool:
+        if "recurrent_regularizer" not in config or config["kernel_regularizer"]:
+            return False
+        penalty = keras.regularizers.serialize(keras.regularizers.L2(1e-3))
+        config.update({"kernel_regularizer": penalty, "recurrent_regularizer": penalty})
+        return True
+
+    return _edited(setup, change)
+
+
 def unfreeze(setup: Setup) -> Setup | None:
     """Every layer trainable."""
     frozen = [
@@ -216,7 +249,7 @@ def add_mask(setup: Setup) -> Setup | None:
     if padded_steps(x) is None:
         return None
     try:
-        masked = surgery.in_front(setup.model, [keras.layers.Masking(0.0)])
+        masked = surgery.in_front(setup.model, keras.layers.Masking(0.0))
     except Exception:
         return None  # a layer that refuses masks: the change cannot be made
     return setup.changed(model=masked)
@@ -279,6 +312,45 @@ def remembering(setup: Setup) -> Setup | None:
         bias.assign(value)
         did = True
     return setup.changed(model=model) if did else None
+
+
+def with_normalization(setup: Setup) -> Setup:
+    """The scales that inputs are standardized with, kept in the model as layers in front.
+
+    Not where float32 could no longer tell the raw values apart: there the data are standardized,
+    in float64, before they are fed.
+    """
+    if not any(setup.x_scale):
+        return setup
+    if all(s is None or s.survives_float32 for s in setup.x_scale):
+        fronts = [None if s is None else _normalization(s) for s in setup.x_scale]
+        try:
+            return setup.changed(model=surgery.in_front(setup.model, *fronts), x_scale=())
+        except (TypeError, ValueError, surgery.NotCloneable):
+            pass  # a model that takes its inputs in a form of its own
+
+    def fed(data: Data) -> Data:
+        return Data(setup.fed(data.x), data.y, data.weight)
+
+    return setup.changed(train=fed(setup.train), held_out=fed(setup.held_out), x_scale=())
+
+
+def _normalization(scale: Scale) -> Callable[[Any], Any]:
+    mean, variance = scale.mean, np.square(scale.deviation)
+    whole = len(mean) == 1
+    layer = keras.layers.Normalization(
+        axis=None if whole else -1,
+        mean=float(mean[0]) if whole else mean.tolist(),
+        variance=float(variance[0]) if whole else variance.tolist(),
+    )
+
+    def front(x: Any) -> Any:
+        if not scale.padded:
+            return layer(x)
+        real = keras.ops.any(keras.ops.not_equal(x, 0), axis=-1, keepdims=True)
+        return layer(x) * keras.ops.cast(real, x.dtype)
+
+    return front
 
 
 wider = scaled_units(4, 16)

@@ -7,7 +7,9 @@ from typing import Any
 
 import keras
 import numpy as np
+from keras.optimizers.schedules import CosineDecay
 
+from lstm_oracle.diagnosis.interventions.base import Change
 from lstm_oracle.diagnosis.setup import Setup
 
 Array = np.ndarray
@@ -58,6 +60,49 @@ def with_rate(rate: float) -> Callable[[Setup], Setup]:
         return setup.changed(learning_rate=rate)
 
     return change
+
+
+def exchanged(name: str, rate: float, **config: Any) -> Change:
+    """Another optimizer in the place of what there is."""
+
+    def change(setup: Setup) -> Setup | None:
+        return (
+            None
+            if optimizer_name(setup) == name.lower()
+            else _optimizer(setup, name, rate, **config)
+        )
+
+    return change
+
+
+def cosine(setup: Setup) -> Setup | None:
+    """The rate falling to zero as half a cosine over the training (Loshchilov & Hutter 2017)."""
+    return _scheduled(setup, lambda rate, steps: CosineDecay(rate, steps))
+
+
+def warm_up(setup: Setup) -> Setup | None:
+    """The rate rising from zero over the first tenth of the training, then falling as a cosine."""
+
+    def schedule(rate: float, steps: int) -> CosineDecay:
+        warming = max(1, steps // 10)
+        return CosineDecay(0.0, max(1, steps - warming), warmup_target=rate, warmup_steps=warming)
+
+    return _scheduled(setup, schedule)
+
+
+def _scheduled(setup: Setup, schedule: Callable[[float, int], CosineDecay]) -> Setup | None:
+    if isinstance(setup.optimizer["config"]["learning_rate"], dict):
+        return None
+    made = keras.optimizers.schedules.serialize(schedule(rate_of(setup), setup.total_steps))
+    config = setup.optimizer["config"] | {"learning_rate": made}
+    return setup.changed(optimizer=setup.optimizer | {"config": config}, learning_rate=None)
+
+
+def reduce_on_plateau(setup: Setup) -> Setup | None:
+    """The rate cut to three tenths whenever the training loss has not fallen for two epochs."""
+    if isinstance(setup.optimizer["config"]["learning_rate"], dict) or setup.reduce_on_plateau:
+        return None
+    return setup.changed(reduce_on_plateau=True)
 
 
 def constant_rate(setup: Setup) -> Setup | None:
