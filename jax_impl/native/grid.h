@@ -1,0 +1,67 @@
+// How a team divides the steps of a recurrence.
+
+#ifndef LSTM_ORACLE_GRID_H_
+#define LSTM_ORACLE_GRID_H_
+
+#include <vector>
+
+#include "products.h"
+#include "team.h"
+
+namespace lstm_oracle {
+
+enum Gate { kI, kF, kG, kO };
+
+// How a team divides the work of a step: a grid of rows of the batch by hidden units. Threads that
+// share rows meet at a barrier every step; threads with rows of their own never wait.
+struct Grid {
+  int rows, units;
+  int members() const { return rows * units; }
+};
+
+// Units are divided in panels, so that no thread's columns are narrower than a tile.
+template <class T>
+Grid grid_for(const Layout<T>& at, int threads) {
+  // Below, waking and waiting cost more than a thread saves.
+  constexpr double kFewFlopsPerCall = 2e6;
+  constexpr double kFewFlopsPerStep = 1e5;
+  constexpr size_t kCacheOfOneCore = size_t(512) << 10;
+  const double step = 8.0 * at.batch * at.hidden * (at.hidden + at.inputs);
+  const int panels = ceil_div(at.blocks(), kPanel);
+  if (threads <= 1 || step * at.steps < kFewFlopsPerCall) return {1, 1};
+  const bool fits = size_t(kGates) * at.hidden * at.hidden * sizeof(T) <= kCacheOfOneCore;
+  const int by_rows = std::max(1, std::min(threads, at.batch / 2));
+  const int by_units = step < kFewFlopsPerStep ? 1 : std::min(threads, panels);
+  if (by_units == 1 || (fits && by_rows == threads)) return {by_rows, 1};
+  const int rows = std::max(1, std::min(by_rows, threads / by_units));
+  return {rows, by_units};
+}
+
+// A thread's part of the grid.
+struct Part {
+  Range rows, blocks;
+  int row_index;
+};
+
+template <class T>
+Part part_of(const Layout<T>& at, Grid grid, int rank) {
+  const int row_index = rank / grid.units;
+  return {share(at.batch, row_index, grid.rows),
+          share(at.blocks(), rank % grid.units, grid.units, kPanel), row_index};
+}
+
+struct Barriers {
+  explicit Barriers(Grid grid) : of_rows(grid.rows) {
+    everyone.set(grid.members());
+    for (Barrier& barrier : of_rows) barrier.set(grid.units);
+  }
+  Barrier everyone;
+  std::vector<Barrier> of_rows;
+};
+
+// The first member of a team that is smaller than the grid does the whole grid's work alone.
+inline Grid grid_of(Grid grid, int members) { return members == grid.members() ? grid : Grid{1, 1}; }
+
+}  // namespace lstm_oracle
+
+#endif  // LSTM_ORACLE_GRID_H_

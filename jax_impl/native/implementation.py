@@ -1,0 +1,105 @@
+"""What the native kernel can do, where "auto" takes it, and how it is run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from lstm_oracle.jax_impl.interface import (
+    Implementation,
+    Inputs,
+    Options,
+    Output,
+    Pieces,
+    Setting,
+    accumulator,
+)
+from lstm_oracle.jax_impl.native import build
+from lstm_oracle.jax_impl.native.calls import GATES, Primals, lstm
+from lstm_oracle.reference.spec import Spec, State
+
+_ACTIVATIONS = {"i": "sigmoid", "f": "sigmoid", "g": "tanh", "o": "sigmoid", "c": "tanh"}
+
+
+def _unsupported(spec: Spec, setting: Setting) -> str | None:
+    lacking = {
+        f"it runs on a CPU, not on {setting.platform}": setting.platform != "cpu",
+        **_variants(spec),
+        "no dropout": setting.dropout,
+        "no gradient cut at the borders of truncated chunks": setting.cut,
+        f"no remat={setting.remat!r}": setting.remat is not None,
+        "no empty batch, sequence or feature": 0 in (setting.T, setting.B, spec.input_size),
+        "no more than 2^31 numbers per step and gate": setting.T * setting.B >= 2**31,
+    }
+    reason = next((reason for reason, present in lacking.items() if present), None)
+    return reason or build.reason_against(str(accumulator(setting.dtype)))
+
+
+def _variants(spec: Spec) -> dict[str, bool]:
+    return {
+        "no peepholes": spec.peepholes != "",
+        "no coupled gates": spec.coupled,
+        "no projection": spec.projection_size is not None,
+        "no cell clip": spec.cell_clip is not None,
+        "no activation clip": spec.activation_clip is not None,
+        "no activations but sigmoid and tanh in their usual places": any(
+            getattr(spec, f"{k}_activation") != name for k, name in _ACTIVATIONS.items()
+        ),
+    }
+
+
+def _advantage(spec: Spec, setting: Setting) -> str | None:
+    flops = 8.0 * setting.T * setting.B * spec.hidden_size * (spec.hidden_size + spec.input_size)
+    if flops < 1e6:
+        return None
+    return "one kernel for the whole recurrence on a CPU"
+
+
+def _run(spec: Spec, inputs: Inputs, pieces: Pieces, options: Options) -> Output:
+    params, x, state, mask, _ = inputs
+    wide = accumulator(x.dtype)
+
+    def gates(letter: str) -> tuple[jax.Array, ...]:
+        return tuple(params[f"{letter}_{k}"].astype(wide) for k in GATES)
+
+    zero = (jnp.zeros(spec.hidden_size, wide),) * len(GATES)
+    primals = Primals(
+        # XLA undoes this transposition with the one that made time lead.
+        jnp.swapaxes(x, 0, 1).astype(wide),
+        gates("W"),
+        gates("U"),
+        gates("b") if spec.use_bias else zero,
+        State(*(s.astype(wide) for s in state)),
+    )
+    y, (h, c) = lstm(primals, None if mask is None else jnp.swapaxes(mask, 0, 1))
+    return Output(jnp.swapaxes(y, 0, 1).astype(x.dtype), State(h.astype(state.h.dtype), c))
+
+
+IMPLEMENTATION = Implementation("native", _run, _unsupported, _advantage)
+
+
+def available(dtype: Any = "float32") -> tuple[bool, str]:
+    """Whether the kernel of a dtype is there, built if need be, and why not where it is not.
+
+    Examples
+    --------
+    >>> from lstm_oracle.jax_impl import native
+    >>> there, reason = native.available()
+    >>> there or reason != ""
+    True
+    """
+    reason = build.reason_against(str(accumulator(dtype)))
+    return reason is None, reason or ""
+
+
+def threads() -> int:
+    """Threads that one call uses at most.
+
+    As many as `LSTM_ORACLE_THREADS` says; else as many as XLA's pool has, which is the number of
+    cores that the process may use (its affinity), unless `PJRT_NPROC` or `NPROC` sets it. Calls
+    at the same time do not add up: one has the threads, the others work alone. A call too small
+    to gain from threads works alone, too. The results are the same for any number.
+    """
+    return int(build.library("float32").lstm_oracle_threads())

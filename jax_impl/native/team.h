@@ -1,0 +1,248 @@
+// Threads that work on one call together, and the memory they work in.
+
+#ifndef LSTM_ORACLE_TEAM_H_
+#define LSTM_ORACLE_TEAM_H_
+
+#include <algorithm>
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <cstdlib>
+#include <memory>
+#include <mutex>
+#include <new>
+#include <thread>
+#include <tuple>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#if defined(__linux__)
+#include <sched.h>
+#include <sys/mman.h>
+#endif
+#include <unistd.h>
+
+namespace lstm_oracle {
+
+inline void relax() {
+#if defined(__x86_64__) || defined(__i386__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
+// Waits until ready() holds. Spins first: steps are microseconds apart. Then gives its core away
+// each time: the thread waited for may need it, where there are more threads than cores.
+template <class Ready>
+inline void spin_until(Ready ready) {
+  for (int turn = 0; !ready(); ++turn) {
+    if (turn < 4096) {
+      relax();
+    } else {
+      std::this_thread::yield();
+    }
+  }
+}
+
+class Barrier {
+ public:
+  void set(int members) { members_ = members; }
+
+  void wait() {
+    if (members_ == 1) return;
+    const unsigned round = round_.load(std::memory_order_acquire);
+    if (arrived_.fetch_add(1, std::memory_order_acq_rel) == members_ - 1) {
+      arrived_.store(0, std::memory_order_relaxed);
+      round_.store(round + 1, std::memory_order_release);
+      return;
+    }
+    spin_until([&] { return round_.load(std::memory_order_acquire) != round; });
+  }
+
+ private:
+  int members_ = 1;
+  alignas(64) std::atomic<int> arrived_{0};
+  alignas(64) std::atomic<unsigned> round_{0};
+};
+
+// Cores that this process may use.
+inline int schedulable_cores() {
+#if defined(__linux__)
+  cpu_set_t set;
+  if (sched_getaffinity(0, sizeof set, &set) == 0) return std::max(1, CPU_COUNT(&set));
+#endif
+  return std::max(1u, std::thread::hardware_concurrency());
+}
+
+// LSTM_ORACLE_THREADS, or 0 where it is not set to a positive number.
+inline int threads_asked_for() {
+  const char* text = std::getenv("LSTM_ORACLE_THREADS");
+  return text == nullptr ? 0 : std::max(0, std::atoi(text));
+}
+
+// The process' threads besides the callers. One call at a time has them; a call that finds them
+// taken works alone, so that concurrent executions never wait for one another. How many threads
+// work changes no result: every sum is taken in one order.
+class Team {
+ public:
+  // Never destroyed: its threads sleep until the process ends.
+  static Team& instance() {
+    static Team* team = new Team;
+    return *team;
+  }
+
+  // Work with at most `limit` threads where LSTM_ORACLE_THREADS does not say how many.
+  int size(int limit) const {
+    if (asked_for_ > 0) return asked_for_;
+    return limit > 0 ? std::min(limit, cores_) : cores_;
+  }
+
+  // work(rank, members) on every member at once; `members` is `wanted`, or 1.
+  template <class Work>
+  void run(int wanted, Work&& work) {
+    // A fork has this memory, but not the threads.
+    if (wanted <= 1 || getpid() != process_ || !busy_.try_lock()) return work(0, 1);
+    std::lock_guard<std::mutex> held(busy_, std::adopt_lock);
+    call_ = [](void* w, int rank, int members) {
+      (*static_cast<std::remove_reference_t<Work>*>(w))(rank, members);
+    };
+    work_ = &work;
+    members_ = wanted;
+    running_.store(wanted - 1, std::memory_order_relaxed);
+    for (int rank = 1; rank < wanted; ++rank) call_helper(rank);
+    work(0, wanted);
+    spin_until([&] { return running_.load(std::memory_order_acquire) == 0; });
+  }
+
+ private:
+  struct Helper {
+    std::atomic<bool> called{false};
+    std::mutex sleep;
+    std::condition_variable wake;
+  };
+
+  Team() = default;
+
+  void call_helper(int rank) {
+    while (int(helpers_.size()) < rank) {
+      helpers_.push_back(std::make_unique<Helper>());
+      Helper* helper = helpers_.back().get();
+      std::thread([this, helper, own = rank] { serve(helper, own); }).detach();
+    }
+    Helper& helper = *helpers_[rank - 1];
+    {
+      std::lock_guard<std::mutex> lock(helper.sleep);
+      helper.called.store(true, std::memory_order_release);
+    }
+    helper.wake.notify_one();
+  }
+
+  void serve(Helper* helper, int rank) {
+    const auto called = [&] { return helper->called.load(std::memory_order_acquire); };
+    for (;;) {
+      // The calls of one training step follow closely: for a while, waking up costs more.
+      for (int turn = 0; turn < 2000 && !called(); ++turn) relax();
+      if (!called()) {
+        std::unique_lock<std::mutex> lock(helper->sleep);
+        helper->wake.wait(lock, called);
+      }
+      helper->called.store(false, std::memory_order_relaxed);
+      call_(work_, rank, members_);
+      running_.fetch_sub(1, std::memory_order_acq_rel);
+    }
+  }
+
+  const int asked_for_ = threads_asked_for();
+  const int cores_ = schedulable_cores();
+  const pid_t process_ = getpid();
+  std::mutex busy_;
+  std::vector<std::unique_ptr<Helper>> helpers_;
+  void (*call_)(void*, int, int) = nullptr;
+  void* work_ = nullptr;
+  int members_ = 1;
+  std::atomic<int> running_{0};
+};
+
+// --- memory --------------------------------------------------------------------------------------
+
+constexpr size_t kHugePage = size_t(2) << 20;
+
+// Large buffers are filled once per call: with pages of 4 KiB, faults cost more than the writing.
+inline void prefer_huge_pages(void* start, size_t bytes) {
+#if defined(__linux__)
+  const uintptr_t first = (uintptr_t(start) + kHugePage - 1) / kHugePage * kHugePage;
+  const uintptr_t last = (uintptr_t(start) + bytes) / kHugePage * kHugePage;
+  if (last > first) madvise(reinterpret_cast<void*>(first), last - first, MADV_HUGEPAGE);
+#else
+  (void)start, (void)bytes;
+#endif
+}
+
+// Memory for one call, kept for the next one.
+class Scratch {
+ public:
+  explicit Scratch(size_t bytes) : bytes_(bytes) {
+    {
+      std::lock_guard<std::mutex> lock(shelf().mutex);
+      auto& kept = shelf().kept;
+      for (auto at = kept.begin(); at != kept.end(); ++at) {
+        if (at->second < bytes) continue;
+        std::tie(start_, bytes_) = *at;
+        kept.erase(at);
+        return;
+      }
+    }
+    const size_t alignment = bytes >= kHugePage ? kHugePage : 64;
+    bytes_ = (bytes + alignment - 1) / alignment * alignment;
+    start_ = std::aligned_alloc(alignment, bytes_);
+    if (start_ == nullptr) throw std::bad_alloc();
+    prefer_huge_pages(start_, bytes_);
+  }
+
+  ~Scratch() {
+    std::lock_guard<std::mutex> lock(shelf().mutex);
+    auto& kept = shelf().kept;
+    kept.emplace_back(start_, bytes_);
+    // The newest fit the sizes in use; the oldest go.
+    if (kept.size() <= kMostKept) return;
+    std::free(kept.front().first);
+    kept.erase(kept.begin());
+  }
+
+  Scratch(const Scratch&) = delete;
+  Scratch& operator=(const Scratch&) = delete;
+
+  template <class T>
+  T* take(size_t count) {
+    T* taken = reinterpret_cast<T*>(static_cast<char*>(start_) + used_);
+    used_ += room<T>(count);
+    return taken;
+  }
+
+  // Bytes that take<T>(count) uses.
+  template <class T>
+  static size_t room(size_t count) {
+    return (count * sizeof(T) + 63) / 64 * 64;
+  }
+
+ private:
+  static constexpr size_t kMostKept = 8;
+  struct Shelf {
+    std::mutex mutex;
+    std::vector<std::pair<void*, size_t>> kept;
+  };
+  static Shelf& shelf() {
+    static Shelf* shelf = new Shelf;
+    return *shelf;
+  }
+
+  void* start_ = nullptr;
+  size_t bytes_ = 0;
+  size_t used_ = 0;
+};
+
+}  // namespace lstm_oracle
+
+#endif  // LSTM_ORACLE_TEAM_H_
