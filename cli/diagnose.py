@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from lstm_oracle.cli.arguments import add_report_options, whole_number
+from lstm_oracle.cli.deliver import deliver, report_path
 from lstm_oracle.cli.errors import EXIT_AGREE, EXIT_DISAGREE, CommandError
 
 if TYPE_CHECKING:
@@ -95,18 +96,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Diagnose, write the report, and give the exit status."""
-    from lstm_oracle.cli.output import check_writable, write_file, write_stdout
-
     _check_combination(arguments)
-    output = None if arguments.output is None else Path(arguments.output)
-    if output is not None:
-        check_writable(output)
+    output = report_path(arguments.output)
     diagnosis = _of_script(arguments) if arguments.script is not None else _of_files(arguments)
-    text = _drawn(diagnosis, arguments)
-    if output is None:
-        write_stdout(text)
-    else:
-        write_file(output, text)
+    deliver(_drawn(diagnosis, arguments), output)
     return EXIT_AGREE if diagnosis.healthy else EXIT_DISAGREE
 
 

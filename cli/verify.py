@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lstm_oracle.cli.arguments import add_report_options, whole_number
+from lstm_oracle.cli.deliver import deliver, drawn, report_path, report_width
 from lstm_oracle.cli.errors import (
     EXIT_AGREE,
     EXIT_COULD_NOT_RUN,
@@ -51,7 +51,6 @@ _FORMATS = ("table", "json", "junit")
 _ONLY_WITH_MODEL = ("data", "samples", "seed")
 _ONLY_WITHOUT_MODEL = ("implementation", "quick", "list")
 _SAMPLES = 64
-_FILE_WIDTH = 100
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -90,14 +89,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Verify, write the report, and give the exit status."""
     _check_combination(arguments)
-    output = _output(arguments)
+    output = report_path(arguments.output)
     if arguments.list:
-        text, status = _drawn(_list(), arguments), EXIT_AGREE
+        text, status = drawn(_list(), arguments.output), EXIT_AGREE
     elif arguments.model is None:
         text, status = _verify_implementations(arguments)
     else:
         text, status = _verify_model(arguments)
-    _deliver(text, output)
+    deliver(text, output)
     return status
 
 
@@ -202,8 +201,8 @@ def _implementations_text(
         return implementations_junit(reports)
     from lstm_oracle.cli.report_table import implementations_document
 
-    width = _width(arguments)
-    return _drawn(implementations_document(reports, width=width), arguments)
+    width = report_width(arguments.output)
+    return drawn(implementations_document(reports, width=width), arguments.output)
 
 
 # --- a user's model -------------------------------------------------------------------------------
@@ -268,51 +267,7 @@ def _model_text(arguments: argparse.Namespace, report: ModelReport, status: int)
         return model_junit(report)
     from lstm_oracle.cli.report_table import model_document
 
-    return _drawn(model_document(report, width=_width(arguments)), arguments)
-
-
-# --- the report -----------------------------------------------------------------------------------
-
-
-def _width(arguments: argparse.Namespace) -> int:
-    """Of the terminal, or what a file is written with."""
-    import shutil
-
-    return _FILE_WIDTH if arguments.output else shutil.get_terminal_size((_FILE_WIDTH, 24)).columns
-
-
-def _drawn(document: Document, arguments: argparse.Namespace) -> str:
-    from lstm_oracle.cli.document import render
-
-    if arguments.output:
-        return render(document, width=_FILE_WIDTH)
-    encoding = (getattr(sys.stdout, "encoding", None) or "ascii").lower()
-    return render(
-        document,
-        width=_width(arguments),
-        colour=sys.stdout.isatty() and "NO_COLOR" not in os.environ,
-        ascii_only=not encoding.startswith("utf"),
-    )
-
-
-def _output(arguments: argparse.Namespace) -> Path | None:
-    """The file to write to, refused before the work where it cannot be written."""
-    if arguments.output is None:
-        return None
-    from lstm_oracle.cli.output import check_writable
-
-    path = Path(arguments.output)
-    check_writable(path)
-    return path
-
-
-def _deliver(text: str, output: Path | None) -> None:
-    from lstm_oracle.cli.output import write_file, write_stdout
-
-    if output is None:
-        write_stdout(text)
-    else:
-        write_file(output, text)
+    return drawn(model_document(report, width=report_width(arguments.output)), arguments.output)
 
 
 def _debug(arguments: argparse.Namespace) -> bool:
