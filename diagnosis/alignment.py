@@ -21,11 +21,13 @@ Array = np.ndarray
 
 def _unlike(setup: Setup) -> Iterator[Found]:
     """Held-out targets of other classes or another range, which a random split would not have."""
-    difference, what = _difference_of_targets(setup)
     mixed = shuffle_split(setup)
-    if difference < 1 or mixed is None:
+    if mixed is None:
         return
-    here = baseline_skill(setup, setup.train, setup.held_out)
+    difference, what = _difference_of_targets(setup.changed(tasks=mixed.tasks))
+    if difference < 1:
+        return
+    here = baseline_skill(setup.changed(tasks=mixed.tasks), setup.train, setup.held_out)
     there = baseline_skill(mixed, mixed.train, mixed.held_out)
     if there < here + GAIN:
         return
@@ -57,7 +59,6 @@ def _difference_of_targets(setup: Setup) -> tuple[float, str]:
         moved = float((np.abs(train.mean(0) - held_out.mean(0)) / deviation).max())
         return moved / max(0.75, 3 / few**0.5), f"its targets lie {moved:.1f} deviations off"
     K = task.class_count
-    K = max(K, int(held_out.max()) + 1)  # classes that training has never seen count on from there
     shares = [np.bincount(part, minlength=K) / len(part) for part in (train, held_out)]
     distance = float(np.abs(shares[0] - shares[1]).sum() / 2)
     unseen = int(((shares[0] == 0) & (shares[1] > 0)).sum())

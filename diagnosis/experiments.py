@@ -205,21 +205,19 @@ def _patient(lab: Lab, arms: _Arms, early: Outcome, pace: float) -> Outcome:
 
     Where the time ends before that, from how much it gains with each doubling of the updates.
     """
-    user = arms.user
+    user, longer = arms.user, early.user
     steps = min(user.total_steps, int(0.25 * lab.left * pace))
-    if steps < 1.5 * early.steps:
+    if steps >= 1.5 * early.steps:
+        lab.say(f"training the set-up as it is for {steps} updates")
+        longer = lab.train(user, steps=steps, seed=arms.seed)
+    outlook = min(1.0, _outlook(longer, user.total_steps))
+    if outlook < early.target - REAL:
         return early
-    lab.say(f"training the set-up as it is for {steps} updates")
-    longer = lab.train(user, steps=steps, seed=arms.seed)
-    if min(1.0, _outlook(longer, user.total_steps)) < early.target - REAL:
-        return early
-    if 6 * steps / pace < lab.left:
-        late = arms.compared(lab, steps, user=longer)
-        if late.gap >= REAL and _outlook(longer, user.total_steps) < late.target - REAL:
-            return late
-        early = late
-    early.patient = True
-    early.outlook = min(1.0, _outlook(longer, user.total_steps))
+    if longer is not early.user and 6 * steps / pace < lab.left:
+        early = arms.compared(lab, steps, user=longer)
+        if early.gap >= REAL and outlook < early.target - REAL:
+            return early
+    early.patient, early.outlook = True, outlook
     return early
 
 

@@ -10,7 +10,7 @@ set-ups with different heads and losses can be compared:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -122,6 +122,14 @@ def task_of(y: Array, loss_name: str, head_width: int | None = None) -> Task:
     return Task("regression", np.zeros(0), "values", mean, y.ndim > 2)
 
 
+def with_all_classes(task: Task, y: Array) -> Task:
+    """The task with the classes that these targets have, where it counted fewer."""
+    if task.coding != "labels":
+        return task
+    classes = np.unique(np.concatenate([task.classes, np.unique(y).astype(task.classes.dtype)]))
+    return replace(task, classes=classes, kind="binary" if len(classes) == 2 else "multiclass")
+
+
 def _is_one_hot(y: Array) -> bool:
     return bool(
         y.ndim >= 2 and y.shape[-1] > 1 and np.isin(y, (0, 1)).all() and (y.sum(-1) == 1).all()
@@ -131,7 +139,8 @@ def _is_one_hot(y: Array) -> bool:
 def padded_steps(x: Array, value: float = 0.0) -> Array | None:
     """(B, T), True where a step of x is padding: every feature equal to `value` up to an end.
 
-    None where x is no (B, T, F) or where fewer than one sequence in twenty has such an end.
+    None where x is no (B, T, F), where fewer than one sequence in twenty has such an end, and where
+    no end is longer than a step: a signal may well begin at zero.
     """
     if x.ndim != 3 or x.shape[1] < 2:
         return None
@@ -139,7 +148,8 @@ def padded_steps(x: Array, value: float = 0.0) -> Array | None:
     leading = np.logical_and.accumulate(blank, axis=1)
     trailing = np.logical_and.accumulate(blank[:, ::-1], axis=1)[:, ::-1]
     padding = leading if leading.sum() > trailing.sum() else trailing
-    return padding if (padding.any(1)).mean() > 0.05 else None
+    found = padding.any(1).mean() > 0.05 and padding.sum(1).max() > 1
+    return padding if found else None
 
 
 def as_list(value: Any) -> list[Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from lstm_oracle.diagnosis.setup import Data, Scale, Setup
-from lstm_oracle.diagnosis.task import padded_steps, task_of
+from lstm_oracle.diagnosis.task import padded_steps, task_of, with_all_classes
 
 Array = np.ndarray
 
@@ -135,7 +135,11 @@ def shuffle_split(setup: Setup) -> Setup | None:
         )
         for rows in (order[:n], order[n:])
     ]
-    return setup.changed(train=parts[0], held_out=parts[1], shuffle=True)
+    tasks = tuple(
+        with_all_classes(task, np.concatenate([a, b]))
+        for task, a, b in zip(setup.tasks, parts[0].y, parts[1].y, strict=True)
+    )
+    return setup.changed(train=parts[0], held_out=parts[1], shuffle=True, tasks=tasks)
 
 
 def shuffle_batches(setup: Setup) -> Setup | None:

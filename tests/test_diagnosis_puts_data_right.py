@@ -1,0 +1,176 @@
+"""Faults of the data are found by baselines, and the search goes on with the data put right."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+keras = pytest.importorskip("keras", reason="Keras is not installed")
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+def setup(x, y, held_out=None, *, loss="mse", width=1, activation=None, steps=None):
+    from lstm_oracle.diagnosis.intake import setup_of
+
+    keras.utils.set_random_seed(3)
+    model = keras.Sequential(
+        [
+            keras.Input((steps or x.shape[1], x.shape[2])),
+            keras.layers.LSTM(4),
+            keras.layers.Dense(width, activation=activation),
+        ]
+    )
+    model.compile("adam", loss)
+    return setup_of(
+        model, x, y, validation_data=held_out, validation_split=0.0, batch_size=32, epochs=5,
+        class_weight=None, sample_weight=None, shuffle=True, seed=0,
+    )  # fmt: skip
+
+
+def found(test, given):
+    return [(f.finding.cause, f.repaired) for f in test(given)]
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(7)
+
+
+def test_targets_two_places_late_are_put_in_step(rng):
+    from lstm_oracle.diagnosis.alignment import _misaligned
+
+    x = rng.normal(size=(300, 8, 2)).astype("float32")
+    y = x[:, -1, 0] - x[:, 0, 1]
+    late = np.concatenate([y[-2:], y[:-2]])
+    train, held_out = (x[:220], late[:220]), (x[220:], late[220:])
+    [(cause, repaired)] = found(_misaligned, setup(*train, held_out))
+    assert cause == "data-quality"
+    for part, first in ((repaired.train, 0), (repaired.held_out, 220)):
+        np.testing.assert_array_equal(part.x[0], x[first : first + len(part)])
+        np.testing.assert_allclose(part.y[0].ravel(), y[first : first + len(part)])
+
+
+def test_windows_of_noise_are_not_out_of_step_with_the_next_value(rng):
+    from lstm_oracle.diagnosis.alignment import _misaligned
+
+    series = rng.normal(size=400).astype("float32")
+    x = np.lib.stride_tricks.sliding_window_view(series[:-1], 10)[:, :, None]
+    y = series[10:]
+    assert found(_misaligned, setup(x[:300], y[:300], (x[300:], y[300:]))) == []
+
+
+def test_windows_are_made_longer_where_the_past_that_matters_is_not_in_them(rng):
+    from lstm_oracle.diagnosis.alignment import _short_window
+
+    series = np.zeros(600, "float32")
+    noise = rng.normal(size=600)
+    for n in range(9, 600):
+        series[n] = 0.9 * series[n - 9] + noise[n] * 0.3
+    x = np.lib.stride_tricks.sliding_window_view(series[:-1], 4)[:, :, None]
+    y = series[4:]
+    [(cause, repaired)] = found(_short_window, setup(x[:450], y[:450], (x[450:], y[450:])))
+    assert cause == "window"
+    length = repaired.train.x[0].shape[1]
+    assert length >= 9
+    assert repaired.model.input_shape[1] == length
+    first = length - 4
+    np.testing.assert_array_equal(repaired.train.x[0][:, -4:], x[first:450])
+    np.testing.assert_array_equal(repaired.train.y[0].ravel(), y[first:450])
+
+
+def test_a_held_out_part_of_classes_never_trained_on_is_named_and_drawn_anew(rng):
+    from lstm_oracle.diagnosis.alignment import _unlike
+
+    y = np.sort(rng.integers(0, 4, 400))
+    x = (rng.normal(size=(400, 6, 2)) + y[:, None, None]).astype("float32")
+    given = setup(
+        x[:300], y[:300], (x[300:], y[300:]), loss="sparse_categorical_crossentropy", width=4,
+        activation="softmax",
+    )  # fmt: skip
+    [(cause, repaired)] = found(_unlike, given)
+    assert cause == "data-split"
+    assert set(np.unique(repaired.train.y[0])) == {0, 1, 2, 3}
+    assert repaired.tasks[0].class_count == 4
+    mixed = np.random.default_rng(1).permutation(400)
+    x, y = x[mixed], y[mixed]
+    even = setup(
+        x[:300], y[:300], (x[300:], y[300:]), loss="sparse_categorical_crossentropy", width=4,
+        activation="softmax",
+    )  # fmt: skip
+    assert found(_unlike, even) == []
+
+
+def test_targets_that_lie_a_thousand_times_off_are_left_out(rng):
+    from lstm_oracle.diagnosis.data_tests import _outlying_targets
+
+    x = rng.normal(size=(400, 6, 1)).astype("float32")
+    y = x.mean((1, 2)) + 0.01 * rng.normal(size=400)
+    assert found(_outlying_targets, setup(x[:300], y[:300], (x[300:], y[300:]))) == []
+    far = rng.permutation(300)[:4]
+    y[far] = [900, -700, 1200, 800]
+    [(cause, repaired)] = found(_outlying_targets, setup(x[:300], y[:300], (x[300:], y[300:])))
+    assert cause == "data-quality"
+    assert len(repaired.train) == 296
+    assert np.abs(repaired.train.y[0]).max() < 10
+
+
+@pytest.mark.parametrize("padded", [False, True])
+def test_normalization_kept_in_the_model_gives_what_the_search_trained_with(rng, padded):
+    from lstm_oracle.diagnosis import surgery
+    from lstm_oracle.diagnosis.interventions import data, network
+    from lstm_oracle.diagnosis.lab import predictions
+
+    x = (rng.normal(size=(60, 7, 2)) * [300, 0.01] + [2000, 5]).astype("float32")
+    if padded:
+        x[::2, 4:] = 0
+    given = data.standardize_inputs(setup(x, rng.normal(size=60)))
+    searched = predictions(given.model, given, given.train)[0]
+    kept = network.with_normalization(given)
+    assert not kept.x_scale
+    np.testing.assert_array_equal(kept.train.x[0], given.train.x[0])
+    np.testing.assert_allclose(
+        predictions(surgery.twin(kept.model), kept, kept.train)[0], searched, atol=2e-5
+    )
+
+
+def test_values_that_float32_cannot_tell_apart_are_standardized_before_they_are_fed(rng):
+    from lstm_oracle.diagnosis.interventions import data, network
+
+    given = setup(rng.normal(size=(60, 7, 1)).astype("float32"), rng.normal(size=60))
+    stamps = 1.7e9 + np.cumsum(rng.uniform(1, 3, (60, 7, 1)), axis=1)
+    given = given.changed(train=type(given.train)((stamps,), given.train.y[:1]))
+    scaled = data.standardize_inputs(given.changed(held_out=given.train))
+    kept = network.with_normalization(scaled)
+    assert kept.model is scaled.model
+    assert abs(float(kept.train.x[0].std()) - 1) < 1e-3
+
+
+@pytest.mark.parametrize("name", ["jitter", "scaling", "slicing", "warping"])
+def test_augmented_copies_stand_beside_the_originals_with_their_labels(rng, name):
+    from lstm_oracle.diagnosis.interventions import augmentation
+
+    y = rng.integers(0, 3, 90)
+    waves = np.sin(np.arange(20) * (0.2 + 0.3 * y[:, None])).astype("float32")[:, :, None]
+    given = setup(waves, y, loss="sparse_categorical_crossentropy", width=3, activation="softmax")
+    change = getattr(augmentation, name)
+    more = augmentation.augmented(change, any_target=False)(given)
+    n = len(given.train)
+    assert len(more.train) == 4 * n
+    np.testing.assert_array_equal(more.train.x[0][:n], given.train.x[0])
+    np.testing.assert_array_equal(
+        more.train.y[0].reshape(4, n), np.tile(given.train.y[0].ravel(), (4, 1))
+    )
+    for copy in more.train.x[0].reshape(4, n, 20, 1)[1:]:
+        distance = np.abs(copy - given.train.x[0]).mean(axis=(1, 2))
+        assert distance.max() > 1e-3
+        assert distance.mean() < 0.8  # still the same waves: strangers differ by about 0.8
+    assert more.held_out is given.held_out
+
+
+def test_quantities_are_never_scaled_or_warped(rng):
+    from lstm_oracle.diagnosis.interventions import augmentation
+
+    given = setup(rng.normal(size=(50, 10, 1)).astype("float32"), rng.normal(size=50))
+    assert augmentation.augmented(augmentation.warping, any_target=False)(given) is None
+    assert augmentation.augmented(augmentation.jitter, any_target=True)(given) is not None
