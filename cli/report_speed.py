@@ -8,6 +8,7 @@ from typing import Any
 from lstm_oracle.benchmarks.speed import summary
 from lstm_oracle.benchmarks.speed.compare import Change, Comparison
 from lstm_oracle.benchmarks.speed.contenders import Row
+from lstm_oracle.benchmarks.speed.properties import Property
 from lstm_oracle.benchmarks.speed.workload import Workload
 from lstm_oracle.cli.document import Column, Document, Heading, Paragraph, Style, Table
 
@@ -140,6 +141,37 @@ def contenders_document(rows: Sequence[Row]) -> Document:
     columns = [Column("contender"), Column("side"), Column("devices"), Column("installed")]
     styles: list[Style] = ["dim" if row.missing() else "" for row in rows]
     return [Table(columns, cells, styles)]
+
+
+def properties_document(found: Sequence[Property]) -> Document:
+    """Gradient flow and gates under every initialization, by every implementation of ours."""
+    columns = [Column("contender"), Column("case"), Column("flow first/last", number=True),
+               Column("saturated i f o", number=True), Column("agrees")]  # fmt: skip
+    rows = [
+        [
+            f"{p.contender} ({p.device})",
+            f"{p.workload.name}: {p.regime}",
+            "" if p.flow_ratio is None else f"{p.flow_ratio:.2g}",
+            " ".join(f"{share:.0%}" for share in p.saturated.values()),
+            "-" if p.agrees and p.message else "yes" if p.agrees else "NO",
+        ]
+        for p in found
+    ]
+    styles: list[Style] = ["" if p.agrees else "bad" for p in found]
+    document: Document = [Table(columns, rows, styles)]
+    document += [
+        Paragraph(f"{p.contender}, {p.workload.name}, {p.regime}: {p.message}", "", 2, True)
+        for p in found
+        if p.message
+    ]
+    wrong = sum(not p.agrees for p in found)
+    document.append(
+        Paragraph(
+            f"{wrong} of {len(found)} disagree" if wrong else f"All {len(found)} agree",
+            "bad" if wrong else "good",
+        )
+    )
+    return document
 
 
 _VERDICTS: dict[str, Style] = {

@@ -104,14 +104,14 @@ class Truth:
         self.rows, self.blocks, self.yardstick = rows, blocks, yardstick
 
     @classmethod
-    def measured(cls, workload: Workload) -> Truth:
-        """Run the oracle, and two honest witnesses in float32.
+    def measured(cls, workload: Workload, case: Case | None = None) -> Truth:
+        """Run the oracle, and two honest witnesses in float32; by default on `make_case`.
 
         The yardstick is the larger error of the oracle and of the textbook in plain float32; a
         16-bit format's is that times the ratio of the unit roundoffs.
         """
         rows = checked_sequences(workload)
-        part = select(make_case(workload), rows)
+        part = select(make_case(workload) if case is None else case, rows)
         true = {name: a for name, a in run_oracle(part).blocks().items() if _is_asked(name)}
         coarser = FORMATS[workload.dtype].roundoff / FORMATS["float32"].roundoff
         single = _in_float32(part)

@@ -8,6 +8,8 @@ prints, prints to stderr.
     Prepare, compile, and check against the oracle; only then may it be timed.
 {"do": "time", "calls": n}
     Seconds of each of n calls, after one that is not counted.
+{"do": "look", "workload": ..., "regime": ..., "truth": path}
+    What an initialization does to the layer: see `properties`.
 {"do": "close"}
     Let go of everything.
 """
@@ -30,6 +32,7 @@ from lstm_oracle.benchmarks.speed.contenders import contender, load
 from lstm_oracle.benchmarks.speed.truth import Truth, checked_case, make_case
 from lstm_oracle.benchmarks.speed.workload import Workload
 from lstm_oracle.conformance.report import CaseReport
+from lstm_oracle.conformance.sampled_yardstick import select
 
 _MEGABYTE = 2**20
 
@@ -98,6 +101,27 @@ class Desk:
             run(inputs)
             seconds.append(time.perf_counter() - start)
         return {"status": "ok", "seconds": seconds}
+
+    def _look(self, workload: dict[str, Any], regime: str, truth: str) -> dict[str, Any]:
+        from lstm_oracle.benchmarks.speed.properties import look, regime_case
+
+        self._close()
+        asked = Workload.from_json(workload)
+        reason = self._made.unsupported(asked, "training")
+        if reason:
+            return {"status": "unsupported", "message": reason}
+        known = Truth.load(Path(truth))
+        case = checked_case(regime_case(asked, regime), known.rows)
+        prepared = self._made.prepare(asked, "training")
+        result = prepared.result(case, prepared.run(prepared.place(case)))
+        report = known.judge(case, result, "training")
+        found = look(select(case, known.rows), result.y[known.rows], result.d_x[known.rows])
+        return {
+            "status": "ok" if report.status == "agree" else "wrong",
+            "message": report.message,
+            **found._asdict(),
+            "flow": found.flow.tolist(),
+        }
 
     def _close(self) -> dict[str, Any]:
         self._prepared = self._inputs = None
