@@ -165,6 +165,8 @@ def _masks() -> Iterator[Recipe]:
     zero = _spec(masked_output="zero")
     yield Recipe("zeros at masked steps, mask right", zero, B, mask="right", dtypes=_WIDE)
     yield Recipe("zeros at masked steps, mask with holes", zero, B, mask="holes", dtypes=_WIDE)
+    name = "zeros at masked steps, mask with a length zero"
+    yield Recipe(name, zero, B, mask="length zero", dtypes=_WIDE)
     state = _spec(masked_output="state")
     yield Recipe("state at masked steps, mask with holes", state, B, mask="holes")
 
@@ -267,6 +269,13 @@ def _combinations() -> Iterator[Recipe]:
     tower = Stack((merged, Bidirectional(narrow, narrow, "sum")))
     name = "stack of bidirectional, mask right"
     yield Recipe(name, tower, 3, mask="right", dtypes=_WIDE, quick=_DOUBLE)
+    # Frameworks that take several layers at once take these.
+    alike = Stack((spec, _spec(input_size=4)))
+    yield Recipe("stack of two alike", alike, dtypes=_WIDE)
+    above = _spec(input_size=8, masked_output="zero")
+    tower = Stack((merged, Bidirectional(above, above)))
+    name = "stack of bidirectional alike, mask right"
+    yield Recipe(name, tower, 3, mask="right", dtypes=_WIDE)
     truncated = Chunks(spec, 2, truncate=True)
     yield Recipe("chunks of 2, gradient truncated", truncated)
     yield Recipe("chunks of 2, mask with holes", Chunks(spec, 2), 3, mask="holes")

@@ -142,6 +142,79 @@ def inside(z: Array, bound: float | None) -> Any:
     return 1 if bound is None else np.where(abs(z) <= bound, 1.0, 0.0)
 
 
+# --- layer normalization --------------------------------------------------------------------------
+
+
+def normalize(a: Array, epsilon: float) -> tuple[Array, Array]:
+    """(a - mean) / s over the last axis, and s."""
+    n = a.shape[-1]
+    mean = a.sum(axis=-1, keepdims=True) / n
+    variance = ((a - mean) ** 2).sum(axis=-1, keepdims=True) / n
+    s = np.sqrt(variance + epsilon)
+    return (a - mean) / s, s
+
+
+def normalize_backward(normal: Array, s: Array, d: Array) -> Array:
+    """Through the variance, then through the mean."""
+    n = d.shape[-1]
+    d_centered = d / s - normal * (d * normal).sum(axis=-1, keepdims=True) / (n * s)
+    d_mean = d_centered.sum(axis=-1, keepdims=True) / n
+    return d_centered - d_mean
+
+
+def normalize_gates(
+    spec: Spec, P: dict[str, Array], letter: str, products: dict[str, Array]
+) -> tuple[dict[str, Array], Any]:
+    """Each gate's product with gain, normalized over all gates together; and a tape."""
+    if not spec.layer_norm:
+        return products, None
+    together = np.concatenate([products[k] for k in spec.gates], axis=-1)
+    normal, s = normalize(together, spec.layer_norm_epsilon)
+    each = np.split(normal, len(spec.gates), axis=-1)
+    gained = {
+        k: P[f"gain_{letter}_{k}"] * each_k for k, each_k in zip(spec.gates, each, strict=True)
+    }
+    return products | gained, (normal, s)
+
+
+def normalize_gates_backward(
+    spec: Spec, P: dict[str, Array], d: dict[str, Array], letter: str, tape: Any, d_z: Any
+) -> Any:
+    """The gradients of each gate's product; adds those of the gains to d."""
+    if tape is None:
+        return d_z
+    normal, s = tape
+    each = np.split(normal, len(spec.gates), axis=-1)
+    d_each = []
+    for k, each_k in zip(spec.gates, each, strict=True):
+        name = f"gain_{letter}_{k}"
+        d[name] = d[name] + (d_z[k] * each_k).sum(axis=0)
+        d_each.append(d_z[k] * P[name])
+    d_together = normalize_backward(normal, s, np.concatenate(d_each, axis=-1))
+    d_products = np.split(d_together, len(spec.gates), axis=-1)
+    return d_z | dict(zip(spec.gates, d_products, strict=True))
+
+
+def normalize_cell(spec: Spec, P: dict[str, Array], c: Array) -> tuple[Array, Any]:
+    """What the cell's activation is given; and a tape."""
+    if not spec.layer_norm:
+        return c, None
+    normal, s = normalize(c, spec.layer_norm_epsilon)
+    return P["gain_c"] * normal + P["shift_c"], (normal, s)
+
+
+def normalize_cell_backward(
+    P: dict[str, Array], d: dict[str, Array], tape: Any, d_a_c: Array
+) -> Array:
+    """The gradient of the cell; adds those of gain and shift to d."""
+    if tape is None:
+        return d_a_c
+    normal, s = tape
+    d["gain_c"] = d["gain_c"] + (d_a_c * normal).sum(axis=0)
+    d["shift_c"] = d["shift_c"] + d_a_c.sum(axis=0)
+    return normalize_backward(normal, s, d_a_c * P["gain_c"])
+
+
 # --- one step -------------------------------------------------------------------------------------
 
 
@@ -149,9 +222,13 @@ def step_forward(
     spec: Spec, P: dict[str, Array], xs: dict[str, Array], rs: dict[str, Array], c_prev: Array
 ) -> dict[str, Any]:
     """A step; xs and rs are each gate's own input, dropout applied."""
-    z_i = xs["i"] @ P["W_i"] + rs["i"] @ P["U_i"] + P["b_i"] + P["p_i"] * c_prev
-    z_f = xs["f"] @ P["W_f"] + rs["f"] @ P["U_f"] + P["b_f"] + P["p_f"] * c_prev
-    z_g = xs["g"] @ P["W_g"] + rs["g"] @ P["U_g"] + P["b_g"]
+    by_w = {k: xs[k] @ P["W_" + k] for k in "ifgo"}
+    by_u = {k: rs[k] @ P["U_" + k] for k in "ifgo"}
+    w, tape_w = normalize_gates(spec, P, "W", by_w)
+    u, tape_u = normalize_gates(spec, P, "U", by_u)
+    z_i = w["i"] + u["i"] + P["b_i"] + P["p_i"] * c_prev
+    z_f = w["f"] + u["f"] + P["b_f"] + P["p_f"] * c_prev
+    z_g = w["g"] + u["g"] + P["b_g"]
     a_i = clip(z_i, spec.activation_clip)
     a_f = clip(z_f, spec.activation_clip)
     a_g = clip(z_g, spec.activation_clip)
@@ -160,16 +237,18 @@ def step_forward(
     g = activate(spec.g_activation, a_g)
     c_free = f * c_prev + i * g
     c = clip(c_free, spec.cell_clip)
-    z_o = xs["o"] @ P["W_o"] + rs["o"] @ P["U_o"] + P["b_o"] + P["p_o"] * c
+    z_o = w["o"] + u["o"] + P["b_o"] + P["p_o"] * c
     a_o = clip(z_o, spec.activation_clip)
     o = activate(spec.o_activation, a_o)
-    s = activate(spec.c_activation, c)
+    a_c, tape_c = normalize_cell(spec, P, c)
+    s = activate(spec.c_activation, a_c)
     h = o * s
     r = h @ P["V"] if "V" in P else h
     return {
         "xs": xs, "rs": rs, "c_prev": c_prev, "z_i": z_i, "z_f": z_f, "z_g": z_g, "z_o": z_o,
         "a_i": a_i, "a_f": a_f, "a_g": a_g, "a_o": a_o, "i": i, "f": f, "g": g, "o": o,
-        "c_free": c_free, "c": c, "s": s, "h": h, "r": r,
+        "c_free": c_free, "c": c, "s": s, "h": h, "r": r, "a_c": a_c,
+        "tape_w": tape_w, "tape_u": tape_u, "tape_c": tape_c,
     }  # fmt: skip
 
 
@@ -186,7 +265,8 @@ def step_backward(
     d_z_o = d_o * derivative(spec.o_activation, m["a_o"], m["o"])
     d_z_o = d_z_o * inside(m["z_o"], spec.activation_clip)
     d_s = d_h * m["o"]
-    d_c = d_c + d_s * derivative(spec.c_activation, m["c"], m["s"])
+    d_a_c = d_s * derivative(spec.c_activation, m["a_c"], m["s"])
+    d_c = d_c + normalize_cell_backward(P, d, m["tape_c"], d_a_c)
     d_c = d_c + d_z_o * P["p_o"]
     d_c = d_c * inside(m["c_free"], spec.cell_clip)
     d_i = d_c * m["g"]
@@ -208,12 +288,14 @@ def step_backward(
     d["p_f"] = d["p_f"] + (d_z_f * m["c_prev"]).sum(axis=0)
     d["p_o"] = d["p_o"] + (d_z_o * m["c"]).sum(axis=0)
     d_z = {"i": d_z_i, "f": d_z_f, "g": d_z_g, "o": d_z_o}
+    d_w = normalize_gates_backward(spec, P, d, "W", m["tape_w"], d_z)
+    d_u = normalize_gates_backward(spec, P, d, "U", m["tape_u"], d_z)
     for k in "ifgo":
-        d["W_" + k] = d["W_" + k] + m["xs"][k].T @ d_z[k]
-        d["U_" + k] = d["U_" + k] + m["rs"][k].T @ d_z[k]
+        d["W_" + k] = d["W_" + k] + m["xs"][k].T @ d_w[k]
+        d["U_" + k] = d["U_" + k] + m["rs"][k].T @ d_u[k]
         d["b_" + k] = d["b_" + k] + d_z[k].sum(axis=0)
-    d_xs = {k: d_z[k] @ P["W_" + k].T for k in "ifgo"}
-    d_rs = {k: d_z[k] @ P["U_" + k].T for k in "ifgo"}
+    d_xs = {k: d_w[k] @ P["W_" + k].T for k in "ifgo"}
+    d_rs = {k: d_u[k] @ P["U_" + k].T for k in "ifgo"}
     return d_xs, d_rs, d_c_prev
 
 
@@ -242,6 +324,44 @@ def multipliers(spec: Spec, dropout: Array | None, t: int) -> dict[str, Any]:
     return {"i": gates["f"]} | gates
 
 
+def kept(rate: float, mask: Array | None, t: int) -> Any:
+    """How much of its previous value a state keeps at step t."""
+    if mask is None:
+        return rate
+    if mask.ndim == 2:
+        return mask
+    return mask[:, 0 if mask.shape[1] == 1 else t]
+
+
+def zoneout(
+    spec: Spec, dropout: Dropout, t: int, step: dict[str, Any], r: Array, c: Array
+) -> tuple[dict[str, Any], Any]:
+    """The r and c that leave a step; and what they kept of the old ones."""
+    if not spec.zoneout:
+        return step, None
+    keep_r = kept(spec.zoneout_h, dropout.zoneout_h, t)
+    keep_c = kept(spec.zoneout_c, dropout.zoneout_c, t)
+    new_r = keep_r * r + (1 - keep_r) * step["r"]
+    new_c = keep_c * c + (1 - keep_c) * step["c"]
+    return step | {"r": new_r, "c": new_c}, (keep_r, keep_c)
+
+
+def share_zoneout(keep: Any, d_r: Array, d_c: Array) -> tuple[Array, Array]:
+    """What the new r and c get of the gradient of those that leave a step."""
+    if keep is None:
+        return d_r, d_c
+    return (1 - keep[0]) * d_r, (1 - keep[1]) * d_c
+
+
+def pass_zoneout(
+    keep: Any, d_r: Array, d_c: Array, kept_r: Array, kept_c: Array
+) -> tuple[Array, Array]:
+    """The gradients of the old r and c, with what they were kept for."""
+    if keep is None:
+        return d_r, d_c
+    return d_r + keep[0] * kept_r, d_c + keep[1] * kept_c
+
+
 def apply(multiplier: dict[str, Any], a: Array) -> dict[str, Array]:
     """Each gate's own input."""
     return {k: a * multiplier[k] for k in "ifgo"}
@@ -264,12 +384,13 @@ def layer_forward(
         real = mask.real[:, t, None]
         x_t = np.where(real, x[:, t], 0)
         by_x, by_r = multipliers(spec, dropout.x, t), multipliers(spec, dropout.h, t)
-        m = step_forward(spec, P, apply(by_x, x_t), apply(by_r, r), c)
+        step = step_forward(spec, P, apply(by_x, x_t), apply(by_r, r), c)
+        m, keep = zoneout(spec, dropout, t, step, r, c)
         r, c = np.where(real, m["r"], r), np.where(real, m["c"], c)
         emitted = np.where(real, m["r"], emitted)
         y_t = {"previous": emitted, "zero": np.where(real, m["r"], 0), "state": r}
         ys.append(y_t[spec.masked_output])
-        steps.append((m, real, by_x, by_r))
+        steps.append((step, real, by_x, by_r, keep))
     return np.stack(ys, axis=1), State(r, c), (spec, P, steps, mask)
 
 
@@ -281,7 +402,7 @@ def layer_backward(tape: Any, d_y: Array, d_state: State) -> tuple[Any, Array, S
     d_emitted = np.zeros_like(d_r)
     d_x = [np.zeros(0)] * len(steps)
     for t in reversed(range(len(steps))):
-        m, real, by_x, by_r = steps[t]
+        m, real, by_x, by_r, keep = steps[t]
         d_y_t = d_y[:, t]
         if spec.masked_output == "previous":
             d_emitted = d_emitted + d_y_t
@@ -292,10 +413,12 @@ def layer_backward(tape: Any, d_y: Array, d_state: State) -> tuple[Any, Array, S
         else:
             d_r = d_r + d_y_t
         new_r, new_c = np.where(real, d_r, 0), np.where(real, d_c, 0)
-        d_xs, d_rs, d_c_prev = step_backward(spec, P, m, d, new_r, new_c)
+        step_r, step_c = share_zoneout(keep, new_r, new_c)
+        d_xs, d_rs, d_c_prev = step_backward(spec, P, m, d, step_r, step_c)
         d_x[t] = gather(by_x, d_xs)
         d_r = gather(by_r, d_rs) + np.where(real, 0, d_r)
         d_c = d_c_prev + np.where(real, 0, d_c)
+        d_r, d_c = pass_zoneout(keep, d_r, d_c, new_r, new_c)
     d_r = d_r + np.where(mask.started[:, None], d_emitted, 0)
     d_params = {name: d[name] for name in spec.param_shapes}
     return d_params, np.stack(d_x, axis=1), State(d_r, d_c)

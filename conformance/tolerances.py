@@ -37,7 +37,7 @@ class Format(NamedTuple):
 # 8.9 and 1.3 (TensorFlow), 6.9 and 1.4 (XLA); the others below 3.3. Uniform within +-3 u has about
 # that root mean square. In 16 bits they are computed in float32 and then rounded.
 FORMATS: dict[str, Format] = {
-    "float64": Format(digits=53, k=2.0, floor=8.0, samples=4, library=3.0),
+    "float64": Format(digits=53, k=2.0, floor=8.0, samples=8, library=3.0),
     "float32": Format(digits=24, k=2.0, floor=8.0, samples=4, library=3.0),
     "float16": Format(digits=11, k=2.0, floor=4.0, samples=4, library=0.0),
     "bfloat16": Format(digits=8, k=2.0, floor=3.0, samples=4, library=0.0),
