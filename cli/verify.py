@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lstm_oracle.cli import verify_vectors
 from lstm_oracle.cli.arguments import add_report_options, whole_number
 from lstm_oracle.cli.deliver import deliver, drawn, report_path, report_width
 from lstm_oracle.cli.errors import (
@@ -29,6 +30,9 @@ the initial state. Each is held against the NumPy oracle.
 With MODEL: every LSTM layer of your own Keras model is held against the
 oracle, on the input that really reaches it and with the gradient that really
 reaches its output from the model's own loss.
+
+With --vectors: results that any program has computed of test vectors are held
+against their correctly rounded answers.
 """
 EPILOG = """\
 data:
@@ -43,6 +47,7 @@ examples:
   lstm-oracle verify --implementation lstm_oracle.jax_impl
   lstm-oracle verify model.keras --data data.npz --samples 32
   lstm-oracle verify model.keras --data data.npz --format json --output r.json
+  lstm-oracle verify --vectors vectors --outputs computed
 
 exit status: 0 all agree, 1 something disagrees, 2 could not run.
 """
@@ -83,21 +88,34 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--quick", action="store_true", help="only the cases that matter most")
     parser.add_argument("--list", action="store_true", help="list the implementations and exit")
+    verify_vectors.add_arguments(parser)
     add_report_options(parser, _FORMATS)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Verify, write the report, and give the exit status."""
-    _check_combination(arguments)
     output = report_path(arguments.output)
-    if arguments.list:
-        text, status = drawn(_list(), arguments.output), EXIT_AGREE
-    elif arguments.model is None:
-        text, status = _verify_implementations(arguments)
+    if verify_vectors.asked_for(arguments):
+        text, status = _verify_vectors(arguments)
     else:
-        text, status = _verify_model(arguments)
+        text, status = _verify(arguments)
     deliver(text, output)
     return status
+
+
+def _verify(arguments: argparse.Namespace) -> tuple[str, int]:
+    _check_combination(arguments)
+    if arguments.list:
+        return drawn(_list(), arguments.output), EXIT_AGREE
+    if arguments.model is None:
+        return _verify_implementations(arguments)
+    return _verify_model(arguments)
+
+
+def _verify_vectors(arguments: argparse.Namespace) -> tuple[str, int]:
+    reports = [verify_vectors.report(arguments)]
+    status = _implementations_status(reports, asked_for=True)
+    return _implementations_text(arguments, reports, status), status
 
 
 def _check_combination(arguments: argparse.Namespace) -> None:

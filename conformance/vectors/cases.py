@@ -17,13 +17,21 @@ from typing import Any
 import numpy as np
 
 from lstm_oracle.conformance.case import Case
-from lstm_oracle.conformance.matrix import MASKS, Recipe, draw_dropout, draw_tree, is_fair
-from lstm_oracle.conformance.matrix import output_shapes, select_cotangents
+from lstm_oracle.conformance.matrix import (
+    MASKS,
+    Recipe,
+    draw_dropout,
+    draw_tree,
+    is_fair,
+    output_shapes,
+    select_cotangents,
+)
 from lstm_oracle.reference.spec import (
     ACTIVATIONS,
     Architecture,
     Bidirectional,
     Chunks,
+    Dropout,
     Reverse,
     Spec,
     Stack,
@@ -71,8 +79,7 @@ def _plain() -> Iterator[Recipe]:
         yield _recipe(spec, cotangents=letters)
     for scale in (2.0**-20, 2.0**20):
         yield _recipe(spec, cotangent_scale=scale)
-    for layer in (spec, _spec(peepholes="ifo"), _spec(projection_size=2), _spec(coupled=True)):
-        yield _recipe(layer, state=False, T=4)
+    yield _recipe(spec, state=False, T=4)
     yield _recipe(_spec(use_bias=False))
     yield _recipe(spec, T=20, B=1)
 
@@ -81,6 +88,14 @@ def _masks() -> Iterator[Recipe]:
     for mask, emitted, poison in itertools.product(_MASKS, _MASKED_OUTPUTS, (False, True)):
         layer = _spec(masked_output=emitted)
         yield _recipe(layer, B=3, T=4, mask=mask, poison=poison)
+
+
+def _no_state() -> Iterator[Recipe]:
+    for option in ({"peepholes": "ifo"}, {"projection_size": 2}, {"coupled": True}):
+        yield _recipe(_spec(**option), state=False, T=4)
+    yield _recipe(Reverse(_spec()), state=False, mask="right")
+    yield _recipe(Bidirectional(_spec(), _spec()), state=False)
+    yield _recipe(Stack((_spec(), _spec(input_size=3))), state=False)
 
 
 def _peepholes() -> Iterator[Recipe]:
@@ -95,12 +110,25 @@ def _projection() -> Iterator[Recipe]:
         yield _recipe(_spec(projection_size=R, use_bias=use_bias))
 
 
+def _activation(field: str, name: str, coupled: bool) -> dict[str, str]:
+    """One activation changed, and another where i and g would have the same.
+
+    i * g would then be the same with the gates exchanged, and that order not wrong.
+    """
+    other = {
+        ("i_activation", "tanh"): {"g_activation": "softsign"},
+        ("g_activation", "sigmoid"): {"i_activation": "softsign"},
+    }
+    return {field: name} | ({} if coupled else other.get((field, name), {}))
+
+
 def _activations() -> Iterator[Recipe]:
     for coupled in (False, True):
         for k, name in itertools.product("fgoc" if coupled else "ifgoc", ACTIVATIONS):
             field = f"{k}_activation"
             if getattr(_spec(), field) != name:
-                yield _recipe(_spec(coupled=coupled, **{field: name}), weights=2)
+                layer = _spec(coupled=coupled, **_activation(field, name, coupled))
+                yield _recipe(layer, weights=2)
 
 
 def _clips() -> Iterator[Recipe]:
@@ -185,7 +213,7 @@ def _mixtures() -> Iterator[Recipe]:
             peepholes=one_of(*("", "f", "o", "fo") if coupled else ("", "i", "if", "o", "ifo")),
             coupled=coupled,
             masked_output=one_of(*_MASKED_OUTPUTS),
-            **{f"{one_of(*gates)}_activation": one_of(*ACTIVATIONS)},
+            **_activation(f"{one_of(*gates)}_activation", one_of(*ACTIVATIONS), coupled),
         )
         yield _recipe(
             layer,
@@ -197,9 +225,37 @@ def _mixtures() -> Iterator[Recipe]:
         )
 
 
+def _layer_norm() -> Iterator[Recipe]:
+    """Layers with layer normalization, alone and with each other option."""
+    options: tuple[dict[str, Any], ...] = (
+        {}, {"use_bias": False}, {"peepholes": "ifo"}, {"coupled": True}, {"projection_size": 2},
+        {"cell_clip": 0.5}, {"c_activation": "softsign"}, {"layer_norm_epsilon": 0.25},
+    )  # fmt: skip
+    for option in options:
+        yield _recipe(_spec(layer_norm=True, **option), B=1 if "cell_clip" in option else 2)
+    normal = _spec(layer_norm=True)
+    yield _recipe(normal, mask="holes", B=3)
+    yield _recipe(normal, dropout="xhk")
+    yield _recipe(Reverse(normal), mask="right")
+    yield _recipe(Bidirectional(normal, normal))
+
+
+def _zoneout() -> Iterator[Recipe]:
+    """Of both states and of each, with masks of a training and, without, as at inference."""
+    variants: tuple[dict[str, Any], ...] = (
+        {}, {"projection_size": 2}, {"coupled": True, "peepholes": "fo"}, {"layer_norm": True},
+    )  # fmt: skip
+    for variant, (h, c), drawn in itertools.product(
+        variants, ((0.25, 0.5), (0.5, 0.0), (0.0, 0.25)), ("", "z", "zt")
+    ):
+        yield _recipe(_spec(zoneout_h=h, zoneout_c=c, **variant), dropout=drawn)
+    yield _recipe(_spec(zoneout_h=0.25, zoneout_c=0.5), B=3, mask="holes", dropout="zt")
+
+
 GROUPS: dict[str, Callable[[], Iterator[Recipe]]] = {
     "plain": _plain,
     "masks": _masks,
+    "no-state": _no_state,
     "peepholes": _peepholes,
     "projection": _projection,
     "activations": _activations,
@@ -209,6 +265,8 @@ GROUPS: dict[str, Callable[[], Iterator[Recipe]]] = {
     "bidirectional": _bidirectional,
     "stack": _stack,
     "chunks": _chunks,
+    "layer-norm": _layer_norm,
+    "zoneout": _zoneout,
     "mixtures": _mixtures,
 }
 
@@ -264,7 +322,23 @@ def _draw(identifier: str, recipe: Recipe, rng: np.random.Generator) -> Case:
         x=x,
         state=numbers(0.5, states) if recipe.state else None,
         mask=mask,
-        dropout=draw_dropout(architecture, recipe, rng) if recipe.dropout else None,
+        dropout=_draw_masks(architecture, recipe, rng) if recipe.dropout else None,
         d_y=numbers(size if "y" in chosen else 0.0, output_shapes(architecture, B, T)),
         d_state=select_cotangents(numbers(size, states), chosen),
+    )
+
+
+def _draw_masks(architecture: Any, recipe: Recipe, rng: np.random.Generator) -> Dropout:
+    """Dropout, and zoneout ("z") of the states that have a rate."""
+    dropout = draw_dropout(architecture, recipe, rng)
+    if "z" not in recipe.dropout:
+        return dropout
+    steps = (recipe.T,) if "t" in recipe.dropout else ()
+
+    def draw(rate: float, size: int) -> Array | None:
+        return 1.0 * rng.integers(0, 2, (recipe.B, *steps, size)) if rate else None
+
+    return dropout._replace(
+        zoneout_h=draw(architecture.zoneout_h, architecture.recurrent_size),
+        zoneout_c=draw(architecture.zoneout_c, architecture.hidden_size),
     )

@@ -41,7 +41,7 @@ def _compares(relation: Callable[[Any, Any], bool]) -> Callable[[Digits, Any], b
 
 
 class Digits:
-    """A real number of 80 digits; NumPy's `exp`, `tanh` and `log` find the methods of those names.
+    """A real number of 80 digits; NumPy's functions find its methods by name.
 
     Examples
     --------
@@ -86,6 +86,10 @@ class Digits:
     def log(self) -> Digits:
         """The natural logarithm."""
         return Digits(_CONTEXT.ln(self.value))
+
+    def sqrt(self) -> Digits:
+        """The square root."""
+        return Digits(_CONTEXT.sqrt(self.value))
 
     def tanh(self) -> Digits:
         """1 - 2 / (e^2z + 1)."""
