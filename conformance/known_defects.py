@@ -85,6 +85,21 @@ def _dropout_implementation_1(case: Case, backend: str) -> bool:
     )
 
 
+def _length_zero(case: Case, backend: str) -> bool:
+    return case.mask is not None and not case.mask.any(axis=1).all()
+
+
+def _ignored_by_the_onnx_reference(case: Case, backend: str) -> bool:
+    lengths = case.mask is not None and not case.mask.all()
+    plain = ("sigmoid", "tanh", "tanh")
+    return lengths or any(
+        spec.activation_clip is not None
+        or spec.coupled
+        or (spec.f_activation, spec.g_activation, spec.c_activation) != plain
+        for spec in specs(case.architecture)
+    )
+
+
 DEFECTS: tuple[Defect, ...] = (
     Defect(
         KERAS, ("tensorflow", "jax", "torch"), (3, 15, 1), (3, 15, 1), _poisoned,
@@ -120,6 +135,26 @@ DEFECTS: tuple[Defect, ...] = (
         "float64 is not float64 in Keras on this backend: ops.tanh (JAX) and ops.matmul "
         "(PyTorch) compute in float32 and cast back (keras#23223, keras#23704).",
         at_most=1e-4,
+    ),
+    Defect(
+        "flax.", ("",), (0, 12, 8), (0, 12, 8), _length_zero,
+        "flax's RNN takes the last carry at index seq_lengths - 1, so a sequence of length zero "
+        "ends in the state after all steps of padding.", package="flax",
+    ),
+    Defect(
+        "jax.experimental.rnn.lstm_ref", ("",), (0, 10, 2), (0, 10, 2), _length_zero,
+        "lstm_ref takes the last carry at index seq_lengths - 1, so a sequence of length zero "
+        "ends in the state after all steps of padding.", package="jax",
+    ),
+    Defect(
+        "onnxruntime", ("",), (1, 31, 1), (1, 31, 1), _length_zero,
+        "onnxruntime gives a final state of zeros for a sequence of length zero, in place of the "
+        "initial state.", package="onnxruntime",
+    ),
+    Defect(
+        "onnx.reference", ("",), (1, 23, 2), (1, 23, 2), _ignored_by_the_onnx_reference,
+        "ONNX's reference evaluator ignores sequence_lens, clip, activations and input_forget of "
+        "LSTM.", package="onnx",
     ),
 )  # fmt: skip
 

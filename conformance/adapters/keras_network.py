@@ -13,7 +13,15 @@ import keras
 import numpy as np
 from keras import ops
 
-from lstm_oracle.conformance.adapters.support import by_gate, key, parts, per_step, specs
+from lstm_oracle.conformance.adapters.support import (
+    by_gate,
+    dictionaries,
+    key,
+    nested,
+    parts,
+    per_step,
+    specs,
+)
 from lstm_oracle.conformance.case import Case, Result
 from lstm_oracle.reference.layouts import gradients_from_layout, to_layout
 from lstm_oracle.reference.spec import (
@@ -153,7 +161,7 @@ class Network:
     def arrays(self, case: Case) -> list[np.ndarray]:
         """Values of the variables, in their order."""
         found = []
-        for params, (spec, layer) in zip(_dicts(case.params), self.layers, strict=True):
+        for params, (spec, layer) in zip(dictionaries(case.params), self.layers, strict=True):
             named = to_layout("keras", spec, params)
             found += [named[variable.name] for variable in layer.trainable_variables]
         return found
@@ -167,8 +175,7 @@ class Network:
             by_layer.append(
                 gradients_from_layout("keras", spec, dict(zip(names, values, strict=True)))
             )
-        leaves = [a for gradients in by_layer for a in gradients.values()]
-        return replace(case.params, dict(zip(flatten(case.params), leaves, strict=True)))
+        return nested(case.params, by_layer)
 
     def run(self, case: Case) -> Result:
         """The network's answer to a case like the one it was built for."""
@@ -236,13 +243,6 @@ def _nesting_lacks(architecture: Architecture, masked: bool) -> str:
         if isinstance(architecture, Bidirectional) and masked and emits != {"zero"}:
             return "Bidirectional always emits zeros at masked steps"
     return next((r for part in inner if (r := _nesting_lacks(part, masked))), "")
-
-
-def _dicts(params: Any) -> list[dict[str, Any]]:
-    """The parameters of every Spec, in order."""
-    if isinstance(params, dict):
-        return [params]
-    return [found for part in params for found in _dicts(part)]
 
 
 def _numpy_dtype(case: Case) -> Any:

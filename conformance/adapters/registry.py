@@ -35,6 +35,7 @@ class Implementation:
     requires: tuple[str, ...] = ()  # modules that have to be installed
     environment: Mapping[str, str] = field(default_factory=dict)
     backend: str = ""  # of Keras
+    distributions: Mapping[str, str] = field(default_factory=dict)  # where not as the module
     ours: bool = False  # held to this project's own promises as well
 
     def missing(self) -> str:
@@ -42,7 +43,8 @@ class Implementation:
         absent = [name for name in self.requires if importlib.util.find_spec(name) is None]
         if not absent:
             return ""
-        return f"{', '.join(absent)} not installed. Try pip install {' '.join(absent)}."
+        names = [self.distributions.get(name, name) for name in absent]
+        return f"{', '.join(names)} not installed. Try pip install {' '.join(names)}."
 
 
 def _on_keras(title: str, factory: str, backend: str, *, ours: bool = False) -> Implementation:
@@ -52,10 +54,15 @@ def _on_keras(title: str, factory: str, backend: str, *, ours: bool = False) -> 
         ("keras", backend),
         {"KERAS_BACKEND": backend},
         backend,
-        ours,
+        ours=ours,
     )
 
 
+def _on_jax(name: str, factory: str, module: str) -> Implementation:
+    return Implementation(name, f"{_HERE}.{factory}", ("jax", module), distributions=_DISTRIBUTIONS)
+
+
+_DISTRIBUTIONS = {"haiku": "dm-haiku", "jax_cuda13_plugin": "jax[cuda13]"}
 _BACKENDS = ("tensorflow", "jax", "torch")
 
 REGISTRY: dict[str, Implementation] = {
@@ -68,6 +75,23 @@ REGISTRY: dict[str, Implementation] = {
         ),
         *(_on_keras("keras.layers.LSTM", "keras_lstm:adapter", backend) for backend in _BACKENDS),
         Implementation("torch.nn.LSTM", f"{_HERE}.torch_lstm:adapter", ("torch",)),
+        Implementation("jax.experimental.rnn.lstm_ref", f"{_HERE}.jax_rnn:reference", ("jax",)),
+        Implementation(
+            "jax.experimental.rnn.lstm",
+            f"{_HERE}.jax_rnn:cudnn",
+            ("jax", "jax_cuda13_plugin"),
+            {"JAX_PLATFORMS": "cuda", "CUDA_VISIBLE_DEVICES": "0"},
+            distributions=_DISTRIBUTIONS,
+        ),
+        _on_jax("flax.linen.LSTMCell", "flax_linen:plain", "flax"),
+        _on_jax("flax.linen.OptimizedLSTMCell", "flax_linen:optimized", "flax"),
+        _on_jax("flax.nnx.LSTMCell", "flax_nnx:plain", "flax"),
+        _on_jax("flax.nnx.OptimizedLSTMCell", "flax_nnx:optimized", "flax"),
+        _on_jax("equinox.nn.LSTMCell", "equinox_lstm:adapter", "equinox"),
+        _on_jax("haiku.LSTM", "haiku_lstm:adapter", "haiku"),
+        Implementation("onnxruntime", f"{_HERE}.onnx_lstm:runtime", ("onnx", "onnxruntime")),
+        Implementation("onnx.reference", f"{_HERE}.onnx_lstm:reference", ("onnx",)),
+        Implementation("tf1 LSTMCell", f"{_HERE}.tf1_lstm:adapter", ("tensorflow",)),
     )
 }
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+import dataclasses
+from collections.abc import Collection, Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,10 +14,12 @@ from lstm_oracle.reference.spec import (
     Bidirectional,
     Chunks,
     Dropout,
+    MergeMode,
     Reverse,
     Spec,
     Stack,
 )
+from lstm_oracle.reference.tree import flatten, replace
 
 Array = np.ndarray
 
@@ -59,6 +62,86 @@ def standard_activations(spec: Spec) -> bool:
     return all(getattr(spec, f"{k}_activation") == "sigmoid" for k in spec.gates if k != "g") and (
         spec.g_activation == spec.c_activation == "tanh"
     )
+
+
+def shared_activations(spec: Spec, known: Collection[str]) -> str:
+    """Why a layer with one activation for gates and one for candidate and cell cannot be this."""
+    if len({getattr(spec, f"{k}_activation") for k in spec.gates if k != "g"}) > 1:
+        return "one activation for all gates"
+    if spec.g_activation != spec.c_activation:
+        return "one activation for candidate and cell"
+    if not {spec.o_activation, spec.g_activation} <= set(known):
+        return "no such activation"
+    return ""
+
+
+def not_lengths(mask: Array | None) -> str:
+    """Why a framework that takes the lengths of sequences cannot take this mask."""
+    if mask is None:
+        return ""
+    from_the_left = np.arange(mask.shape[1]) < mask.sum(axis=1)[:, None]
+    return "" if (mask == from_the_left).all() else "masks are lengths only"
+
+
+class Row(NamedTuple):
+    """One layer of a stack: one direction, or two and how they are merged."""
+
+    directions: tuple[Spec, ...]
+    merge: MergeMode = "concat"
+
+
+def rows(architecture: Architecture) -> list[Row]:
+    """The layers of a stack from below, for frameworks that take several at once."""
+    if isinstance(architecture, Stack):
+        return [row for layer in architecture.layers for row in rows(layer)]
+    directions = tuple(specs(architecture))
+    if isinstance(architecture, Bidirectional):
+        return [Row(directions, architecture.merge)]
+    return [Row(directions)]
+
+
+def alike(below: Row, above: Row) -> bool:
+    """Whether a framework that takes layers of one kind can take both at once."""
+
+    def kind(row: Row) -> Any:
+        return len(row.directions), dataclasses.replace(row.directions[0], input_size=1)
+
+    return below.merge == "concat" and kind(below) == kind(above)
+
+
+def groups(architecture: Architecture) -> list[list[Row]]:
+    """The layers of a stack, those that are alike together."""
+    found: list[list[Row]] = []
+    for row in rows(architecture):
+        if found and alike(found[-1][-1], row):
+            found[-1].append(row)
+        else:
+            found.append([row])
+    return found
+
+
+def not_a_stack(architecture: Architecture) -> str:
+    """Why an architecture is no stack of layers whose directions are alike."""
+    if isinstance(architecture, (Reverse, Chunks)):
+        return f"no {type(architecture).__name__}"
+    if isinstance(architecture, Stack):
+        return first(not_a_stack(layer) for layer in architecture.layers)
+    if not all(isinstance(part, Spec) for part in parts(architecture)):
+        return "no Bidirectional of combined layers"
+    return "" if len(set(specs(architecture))) == 1 else "halves are alike"
+
+
+def dictionaries(params: Any) -> list[dict[str, Any]]:
+    """The parameters of every Spec, in order."""
+    if isinstance(params, dict):
+        return [params]
+    return [found for part in params for found in dictionaries(part)]
+
+
+def nested(params: Any, gradients: list[dict[str, Array]]) -> Any:
+    """Gradients, one dictionary per Spec, in the nesting of the parameters."""
+    found = [array for named in gradients for array in named.values()]
+    return replace(params, dict(zip(flatten(params), found, strict=True)))
 
 
 def unknown_options(case: Case, known: frozenset[str]) -> str:

@@ -1,6 +1,6 @@
-"""`torch.nn.LSTM`: plain and projected layers, bidirectional ones, stacks; masks as packed lengths.
+"""`torch.nn.LSTM`: layers, directions and projections; masks as packed lengths.
 
-What is not a stack of its own kind is put together from several modules.
+Layers in a row that are alike are one module; what is not alike is put together from several.
 """
 
 from __future__ import annotations
@@ -11,23 +11,21 @@ import numpy as np
 import torch
 
 from lstm_oracle.conformance.adapters.support import (
+    Row,
+    dictionaries,
     first,
+    groups,
     lacking,
+    nested,
+    not_a_stack,
+    not_lengths,
     specs,
     standard_activations,
     unknown_options,
 )
 from lstm_oracle.conformance.case import Case, Result
 from lstm_oracle.reference.layouts import gradients_from_layout, to_layout
-from lstm_oracle.reference.spec import (
-    Bidirectional,
-    Chunks,
-    Directions,
-    Reverse,
-    Spec,
-    Stack,
-    State,
-)
+from lstm_oracle.reference.spec import Directions, Spec
 from lstm_oracle.reference.tree import flatten, map_leaves, replace
 
 
@@ -42,7 +40,7 @@ class TorchLSTM:
                 unknown_options(case, frozenset()),
                 "no masks on inputs and states" if case.dropout is not None else "",
                 _mask_lacks(case.mask),
-                _nesting_lacks(case.architecture),
+                not_a_stack(case.architecture),
             ]
         )
 
@@ -57,19 +55,20 @@ class TorchLSTM:
 
         lengths = None if case.mask is None else torch.as_tensor(case.mask.sum(axis=1))
         x, state = put(case.x, differentiated=True), put(case.state, differentiated=True)
-        layers = _layers(case.architecture, case.params, dtype)
-        y, final = _apply(case.architecture, layers, x, state, lengths)
-        weights = [p for module, _ in layers for p in module.parameters()]
+        modules = _modules(case, dtype)
+        y, finals = _apply(modules, x, list(flatten(state).values()), lengths)
+        weights = [p for module, _ in modules for p in module.parameters()]
         sources = [*weights, x, *flatten(state).values()]
         got = torch.autograd.grad(
-            list(flatten((y, final)).values()),
+            [*flatten(y).values(), *finals],
             sources,
             grad_outputs=list(flatten(put((case.d_y, case.d_state))).values()),
         )
         d_weights, d_x, d_states = got[: len(weights)], got[len(weights)], got[len(weights) + 1 :]
         d_state = replace(state, dict(zip(flatten(state), d_states, strict=True)))
+        final = replace(case.d_state, dict(zip(flatten(case.d_state), finals, strict=True)))
         y, final, d_x, d_state = map_leaves(_to_numpy, (y, final, d_x, d_state))
-        return Result(y, final, _gradients(case, layers, d_weights), d_x, d_state)
+        return Result(y, final, _gradients(case, modules, d_weights), d_x, d_state)
 
     def versions(self) -> dict[str, str]:
         """PyTorch's."""
@@ -79,9 +78,6 @@ class TorchLSTM:
 def adapter() -> TorchLSTM:
     """The adapter."""
     return TorchLSTM()
-
-
-# --- what it lacks --------------------------------------------------------------------------------
 
 
 def _lacks(spec: Spec, masked: bool) -> str:
@@ -96,82 +92,76 @@ def _lacks(spec: Spec, masked: bool) -> str:
 
 
 def _mask_lacks(mask: np.ndarray | None) -> str:
-    if mask is None:
-        return ""
-    lengths = mask.sum(axis=1)
-    if not (mask == (np.arange(mask.shape[1]) < lengths[:, None])).all():
-        return "masks are lengths only"
-    return "no length zero" if not lengths.all() else ""
-
-
-def _nesting_lacks(architecture: Any) -> str:
-    if isinstance(architecture, (Reverse, Chunks)):
-        return f"no {type(architecture).__name__}"
-    if isinstance(architecture, Stack):
-        return first(_nesting_lacks(layer) for layer in architecture.layers)
-    if isinstance(architecture, Bidirectional):
-        if architecture.forward != architecture.backward:
-            return "halves are alike" if isinstance(architecture.forward, Spec) else "no nesting"
-        if not isinstance(architecture.forward, Spec):
-            return "no Bidirectional of combined layers"
-    return ""
+    if mask is None or not_lengths(mask):
+        return not_lengths(mask)
+    return "" if mask.any(axis=1).all() else "no length zero"
 
 
 # --- modules --------------------------------------------------------------------------------------
 
-Layer = tuple[Any, tuple[Spec, ...]]  # a module, and the Spec of each of its directions
+Module = tuple[Any, list[Row]]  # a module, and the layers in it
+_SUFFIXES = ("", "_reverse")
 
 
-def _layers(architecture: Any, params: Any, dtype: Any) -> list[Layer]:
-    """One module per layer, with its weights."""
-    if isinstance(architecture, Stack):
-        pairs = zip(architecture.layers, params, strict=True)
-        return [found for pair in pairs for found in _layers(*pair, dtype)]
-    both = isinstance(architecture, Bidirectional)
-    directions = (architecture.forward, architecture.backward) if both else (architecture,)
-    spec = directions[0]
+def _modules(case: Case, dtype: Any) -> list[Module]:
+    """One module per group of layers that are alike, with its weights."""
+    params = iter(dictionaries(case.params))
+    return [(_module(group, params, dtype), group) for group in groups(case.architecture)]
+
+
+def _module(group: list[Row], params: Any, dtype: Any) -> Any:
+    spec = group[0].directions[0]
     module = torch.nn.LSTM(
         spec.input_size,
         spec.hidden_size,
+        num_layers=len(group),
         bias=spec.use_bias,
         batch_first=True,
-        bidirectional=both,
+        bidirectional=len(group[0].directions) == 2,
         proj_size=spec.projection_size or 0,
         dtype=dtype,
     )
     named = dict(module.named_parameters())
     with torch.no_grad():
-        for own, suffix in zip(params if both else (params,), _SUFFIXES, strict=False):
-            for name, array in to_layout("torch", spec, own).items():
-                named[f"{name}_l0{suffix}"].copy_(torch.as_tensor(np.ascontiguousarray(array)))
-    return [(module, directions)]
+        for own, tail in _tails(group):
+            for name, array in to_layout("torch", own, next(params)).items():
+                named[name + tail].copy_(torch.as_tensor(np.ascontiguousarray(array)))
+    return module
 
 
-_SUFFIXES = ("", "_reverse")
+def _tails(group: list[Row]) -> list[tuple[Spec, str]]:
+    """Every Spec in order, and how the names of its parameters end."""
+    return [
+        (spec, f"_l{n}{suffix}")
+        for n, row in enumerate(group)
+        for spec, suffix in zip(row.directions, _SUFFIXES, strict=False)
+    ]
 
 
-def _apply(architecture: Any, layers: list[Layer], x: Any, state: Any, lengths: Any) -> Any:
-    """Output and final state; layers are in order."""
-    if isinstance(architecture, Stack):
-        finals = []
-        for n, (layer, own) in enumerate(zip(architecture.layers, layers, strict=True)):
-            x, final = _apply(layer, [own], x, None if state is None else state[n], lengths)
-            finals.append(final)
-        return x, tuple(finals)
-    (module, directions), steps = layers[0], x.shape[1]
-    both = len(directions) == 2
-    initial = None if state is None else _stacked(state if both else (state,))
-    if lengths is not None:
-        x = torch.nn.utils.rnn.pack_padded_sequence(
-            x, lengths, batch_first=True, enforce_sorted=False
-        )
-    y, (h, c) = module(x, initial)
-    if lengths is not None:
-        y, _ = torch.nn.utils.rnn.pad_packed_sequence(y, batch_first=True, total_length=steps)
-    finals = [State(h[n], c[n]) for n in range(len(directions))]
-    if not both:
-        return y, finals[0]
-    return _MERGE[architecture.merge](*y.chunk(2, dim=-1)), Directions(*finals)
+def _apply(modules: list[Module], x: Any, state: list[Any], lengths: Any) -> tuple[Any, list[Any]]:
+    """Output, and h and c of every layer and direction in order, as `state` is."""
+    finals: list[Any] = []
+    rest = state
+    for module, group in modules:
+        count = 2 * len(_tails(group))
+        own, rest = rest[:count], rest[count:]
+        initial = (torch.stack(own[::2]), torch.stack(own[1::2])) if own else None
+        x, (h, c) = _run(module, x, initial, lengths)
+        finals += [a for pair in zip(h, c, strict=True) for a in pair]
+        if len(group[-1].directions) == 2:
+            x = _MERGE[group[-1].merge](*x.chunk(2, dim=-1))
+    return x, finals
+
+
+def _run(module: Any, x: Any, initial: Any, lengths: Any) -> Any:
+    if lengths is None:
+        return module(x, initial)
+    packed = torch.nn.utils.rnn.pack_padded_sequence(
+        x, lengths, batch_first=True, enforce_sorted=False
+    )
+    y, final = module(packed, initial)
+    padded, _ = torch.nn.utils.rnn.pad_packed_sequence(y, batch_first=True, total_length=x.shape[1])
+    return padded, final
 
 
 _MERGE: dict[Any, Any] = {
@@ -183,26 +173,21 @@ _MERGE: dict[Any, Any] = {
 }
 
 
-def _stacked(states: Any) -> tuple[Any, Any]:
-    return torch.stack([s.h for s in states]), torch.stack([s.c for s in states])
-
-
-def _gradients(case: Case, layers: list[Layer], d_weights: Any) -> Any:
+def _gradients(case: Case, modules: list[Module], d_weights: Any) -> Any:
     """Our parameters' gradients, in our nesting."""
-    rest, leaves = list(d_weights), []
-    for module, directions in layers:
+    rest, found = list(d_weights), []
+    for module, group in modules:
         names = [name for name, _ in module.named_parameters()]
         values, rest = rest[: len(names)], rest[len(names) :]
         arrays = {n: _to_numpy(value) for n, value in zip(names, values, strict=True)}
-        for spec, suffix in zip(directions, _SUFFIXES, strict=False):
-            tail = f"_l0{suffix}"
+        for spec, tail in _tails(group):
             own = {
                 name.removesuffix(tail): array
                 for name, array in arrays.items()
                 if name.endswith(tail)
             }
-            leaves += list(gradients_from_layout("torch", spec, own).values())
-    return replace(case.params, dict(zip(flatten(case.params), leaves, strict=True)))
+            found.append(gradients_from_layout("torch", spec, own))
+    return nested(case.params, found)
 
 
 def _to_numpy(tensor: Any) -> np.ndarray:
