@@ -1,7 +1,8 @@
 """What goes on inside an LSTM on some data: gates, memory, and gradients through time.
 
-The quantities of `lstm_oracle.reference.internals`, from a capture of one call of a layer. What they mean is judged by
-`monitor` and the engine; how they look is drawn by `microscope`. Needs no framework.
+The quantities of `lstm_oracle.reference.internals`, from a capture of one call of a layer. What
+they mean is judged by `monitor` and the engine; how they look is drawn by `microscope`. Needs no
+framework.
 """
 
 from __future__ import annotations
@@ -13,14 +14,13 @@ from typing import Any
 import numpy as np
 
 from lstm_oracle.reference import backward, forward
-from lstm_oracle.reference.internals import Lags, by_lag, saturated, time_constants
+from lstm_oracle.reference.internals import EPSILON, Lags, by_lag, saturated, time_constants
 from lstm_oracle.reference.passes import GradientTrace, Trace
 from lstm_oracle.reference.spec import Reverse, Spec, Stack
 from lstm_oracle.reference.tree import flatten, map_leaves
 
 Array = np.ndarray
 
-EPSILON = float(np.finfo(np.float32).eps)
 # In saturation a correct float32 implementation may be ten times worse than another.
 _WORSE_THAN_ORACLE = 10.0
 _ROUNDING = {"float16": 2.0**-10, "bfloat16": 2.0**-7, "float64": 2.0**-52}

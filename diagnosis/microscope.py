@@ -15,9 +15,7 @@ import numpy as np
 
 from lstm_oracle.diagnosis.findings import Evidence, Figure
 from lstm_oracle.diagnosis.internals import (
-    CLOSED,
     EPSILON,
-    OPEN,
     Agreement,
     Scan,
     agreement,
@@ -25,6 +23,7 @@ from lstm_oracle.diagnosis.internals import (
     look_inside,
 )
 from lstm_oracle.keras_impl.probe import Unsupported, capture
+from lstm_oracle.reference.internals import CLOSED, OPEN
 
 SAMPLES = 64
 OVERFLOW = math.log(float(np.finfo(np.float32).max))  # 88.7

@@ -11,8 +11,9 @@ keras = pytest.importorskip("keras")
 
 from lstm_oracle.diagnosis import Monitor, early  # noqa: E402
 from lstm_oracle.diagnosis.early import LayerSample, Sample  # noqa: E402
-from lstm_oracle.diagnosis.internals import CLOSED, OPEN, look_inside  # noqa: E402
+from lstm_oracle.diagnosis.internals import look_inside  # noqa: E402
 from lstm_oracle.keras_impl.probe import capture  # noqa: E402
+from lstm_oracle.reference.internals import CLOSED, OPEN  # noqa: E402
 
 # Keras on TensorFlow, with NumPy 2.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
