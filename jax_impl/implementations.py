@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from lstm_oracle.jax_impl import scan
+from lstm_oracle.jax_impl import fused, native, scan
 from lstm_oracle.jax_impl.interface import (
     Implementation,
     Inputs,
@@ -24,7 +24,8 @@ from lstm_oracle.reference.spec import Spec
 
 # In the order in which "auto" asks them.
 IMPLEMENTATIONS: dict[str, Implementation] = {
-    implementation.name: implementation for implementation in (scan.IMPLEMENTATION,)
+    implementation.name: implementation
+    for implementation in (native.IMPLEMENTATION, fused.IMPLEMENTATION, scan.IMPLEMENTATION)
 }
 NAMES = ("auto", *IMPLEMENTATIONS)
 
@@ -61,7 +62,8 @@ def choose(
     implementation : str
         "auto", or the name of one.
     **setting
-        `masked`, `dropout`, `cut` (inside truncated chunks), `remat`: see `Setting`.
+        `masked`, `dropout`, `dropout_per_gate`, `cut` (inside truncated chunks), `remat`: see
+        `Setting`.
 
     Raises
     ------
@@ -81,14 +83,15 @@ def choose(
 def chosen_for(spec: Spec, inputs: Inputs, pieces: Pieces, options: Options) -> Implementation:
     """The implementation for a layer and its inputs."""
     T, B, _ = inputs.x.shape
-    dropout = inputs.dropout
+    masks = [] if inputs.dropout is None else jax.tree.leaves(inputs.dropout)
     setting = Setting(
         T,
         B,
         str(inputs.x.dtype),
         options.platform,
         masked=inputs.mask is not None,
-        dropout=dropout is not None and any(part is not None for part in dropout),
+        dropout=bool(masks),
+        dropout_per_gate=any(mask.ndim == 4 for mask in masks),
         cut=bool(pieces.cut.any()),
         remat=options.remat,
     )

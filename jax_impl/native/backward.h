@@ -330,16 +330,17 @@ class WeightGradients {
     Vector<T> acc[R][kGates];
     for (int r = 0; r < R; ++r) {
       from[r] = rows + r;
-      for (int k = 0; k < kGates; ++k) {
-        const bool begun = steps.begin > 0 && first + r < last;
-        acc[r][k] = begun ? load_first(target(first + r, k, j), at.lanes(j)) : Vector<T>{};
-      }
+      for (int k = 0; k < kGates; ++k) acc[r][k] = Vector<T>{};
     }
     multiply<kGates, 1, R>(acc, from, steps.size(), panel);
+    // Sums of sums: over thousands of rows they round less than one long sum.
     for (int r = 0; r < R; ++r) {
       if (first + r >= last) break;
       for (int k = 0; k < kGates; ++k) {
-        store_first(target(first + r, k, j), acc[r][k], at.lanes(j));
+        T* const to = target(first + r, k, j);
+        const Vector<T> so_far =
+            steps.begin > 0 ? load_first(to, at.lanes(j)) : Vector<T>{};
+        store_first(to, so_far + acc[r][k], at.lanes(j));
       }
     }
   }

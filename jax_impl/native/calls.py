@@ -48,13 +48,14 @@ class _Kept(NamedTuple):
 def lstm(primals: Primals, mask: jax.Array | None) -> Results:
     """The states of a standard LSTM; mask (B, T) is True at real steps.
 
-    All arrays are of one dtype, float32 or float64.
+    All arrays are of one dtype, float32 or float64. Differentiable in reverse mode any number of
+    times: the first derivative by the kernel, derivatives of it by the plain scan.
     """
     return _forward(primals, mask, keep=False)[0]
 
 
 def _lstm_forward(primals: Primals, mask: Any) -> tuple[Results, Any]:
-    results, kept = _forward(primals, mask, keep=True)
+    results, kept = _run(primals, mask)
     return results, (primals, mask, kept)
 
 
@@ -66,21 +67,43 @@ def _lstm_backward(residuals: Any, d_results: Results) -> tuple[Primals, None]:
 lstm.defvjp(_lstm_forward, _lstm_backward)
 
 
+# A derivative of a derivative goes through what the rules of the first one call: each of these
+# has rules of its own, whose forward pass is the function itself. `kept` is no function of its own
+# there: as a function of primals and cotangents alone, the gradient is that of the plain scan.
+
+
+@jax.custom_vjp
+def _run(primals: Primals, mask: Any) -> tuple[Results, _Kept]:
+    """The states, and what the backward pass needs."""
+    results, kept = _forward(primals, mask, keep=True)
+    return results, _Kept(results.y, *kept)
+
+
+def _run_forward(primals: Primals, mask: Any) -> tuple[Any, Any]:
+    results, kept = _run(primals, mask)
+    return (results, kept), (primals, mask, kept)
+
+
+def _run_backward(residuals: Any, d_outputs: tuple[Results, _Kept]) -> tuple[Primals, None]:
+    return _lstm_backward(residuals, d_outputs[0])
+
+
+_run.defvjp(_run_forward, _run_backward)
+
+
 @jax.custom_vjp
 def _gradients(primals: Primals, d_results: Results, mask: Any, kept: _Kept) -> Primals:
-    """The gradients, from the kernel; differentiated, those of the plain scan."""
+    """The gradients, from the kernel."""
     return _backward(primals, d_results, mask, kept)
 
 
 def _gradients_forward(
     primals: Primals, d_results: Results, mask: Any, kept: _Kept
 ) -> tuple[Primals, Any]:
-    return _backward(primals, d_results, mask, kept), (primals, d_results, mask)
+    return _gradients(primals, d_results, mask, kept), (primals, d_results, mask)
 
 
 def _gradients_backward(residuals: Any, d_gradients: Primals) -> tuple[Any, ...]:
-    # As a function of primals and cotangents the gradient is that of the plain scan, which
-    # makes what is kept again: none of the derivative goes through `kept`.
     primals, d_results, mask = residuals
 
     def gradients(primals: Primals, d_results: Results) -> Primals:
@@ -118,7 +141,8 @@ def _plain(primals: Primals, mask: Any) -> Results:
 # --- calls ----------------------------------------------------------------------------------------
 
 
-def _forward(primals: Primals, mask: Any, *, keep: bool) -> tuple[Results, _Kept | None]:
+def _forward(primals: Primals, mask: Any, *, keep: bool) -> tuple[Results, tuple[jax.Array, ...]]:
+    """The states, and z and c of every step where they are to be kept."""
     x, W, U, b, (h0, c0) = primals
     (B, T, _), H, dtype = x.shape, U[0].shape[0], x.dtype
     L = build.library(str(dtype)).lstm_oracle_lanes()
@@ -127,8 +151,8 @@ def _forward(primals: Primals, mask: Any, *, keep: bool) -> tuple[Results, _Kept
     if keep:
         shapes += [(T, blocks, B, 4, L), (T, blocks, B, L)]
     operands = (x, *W, *U, *b, h0, c0, *_if_any(mask))
-    y, h_T, c_T, *rest = _call("forward", operands, shapes)
-    return Results(y, State(h_T, c_T)), _Kept(y, *rest) if keep else None
+    y, h_T, c_T, *kept = _call("forward", operands, shapes)
+    return Results(y, State(h_T, c_T)), tuple(kept)
 
 
 def _backward(primals: Primals, d_results: Results, mask: Any, kept: _Kept) -> Primals:
@@ -139,7 +163,7 @@ def _backward(primals: Primals, d_results: Results, mask: Any, kept: _Kept) -> P
         "backward",
         (*U, c0, z, c, d_y, d_h_T, d_c_T, *_if_any(mask)),
         [z.shape, h0.shape, c0.shape],
-        # d_Z takes the place of z, which nobody reads afterwards. A vmap has to give them one shape.
+        # d_Z takes the place of z, which nobody reads afterwards: both have every case of a vmap.
         vmap_method="broadcast_all",
         input_output_aliases={5: 0},
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
 import jax
@@ -20,13 +21,10 @@ from lstm_oracle.jax_impl.native import build
 from lstm_oracle.jax_impl.native.calls import GATES, Primals, lstm
 from lstm_oracle.reference.spec import Spec, State
 
-_ACTIVATIONS = {"i": "sigmoid", "f": "sigmoid", "g": "tanh", "o": "sigmoid", "c": "tanh"}
-
 
 def _unsupported(spec: Spec, setting: Setting) -> str | None:
     lacking = {
         f"it runs on a CPU, not on {setting.platform}": setting.platform != "cpu",
-        **_variants(spec),
         "no dropout": setting.dropout,
         "no gradient cut at the borders of truncated chunks": setting.cut,
         f"no remat={setting.remat!r}": setting.remat is not None,
@@ -34,20 +32,23 @@ def _unsupported(spec: Spec, setting: Setting) -> str | None:
         "no more than 2^31 numbers per step and gate": setting.T * setting.B >= 2**31,
     }
     reason = next((reason for reason, present in lacking.items() if present), None)
-    return reason or build.reason_against(str(accumulator(setting.dtype)))
+    return reason or _variant(spec) or build.reason_against(str(accumulator(setting.dtype)))
 
 
-def _variants(spec: Spec) -> dict[str, bool]:
-    return {
-        "no peepholes": spec.peepholes != "",
-        "no coupled gates": spec.coupled,
-        "no projection": spec.projection_size is not None,
-        "no cell clip": spec.cell_clip is not None,
-        "no activation clip": spec.activation_clip is not None,
-        "no activations but sigmoid and tanh in their usual places": any(
-            getattr(spec, f"{k}_activation") != name for k, name in _ACTIVATIONS.items()
-        ),
-    }
+def _variant(spec: Spec) -> str | None:
+    """The first field in which a layer is not the standard one."""
+    plain = Spec(
+        input_size=spec.input_size,
+        hidden_size=spec.hidden_size,
+        use_bias=spec.use_bias,
+        masked_output=spec.masked_output,
+        name=spec.name,
+    )
+    for field in fields(Spec):
+        value, standard = (getattr(one, field.name) for one in (spec, plain))
+        if value != standard:
+            return f"no {field.name}={value!r}, only {standard!r}"
+    return None
 
 
 def _advantage(spec: Spec, setting: Setting) -> str | None:
