@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from lstm_oracle.jax_impl import fused, native, scan
+from lstm_oracle.jax_impl import fused, gpu, native, scan
 from lstm_oracle.jax_impl.interface import (
     Implementation,
     Inputs,
@@ -25,7 +25,12 @@ from lstm_oracle.reference.spec import Spec
 # In the order in which "auto" asks them.
 IMPLEMENTATIONS: dict[str, Implementation] = {
     implementation.name: implementation
-    for implementation in (native.IMPLEMENTATION, fused.IMPLEMENTATION, scan.IMPLEMENTATION)
+    for implementation in (
+        native.IMPLEMENTATION,
+        gpu.IMPLEMENTATION,
+        fused.IMPLEMENTATION,
+        scan.IMPLEMENTATION,
+    )
 }
 NAMES = ("auto", *IMPLEMENTATIONS)
 
