@@ -35,6 +35,10 @@ help:
 	@echo 'make test-slow    the expensive sweeps'
 	@echo 'make properties   every Hypothesis property with 10,000 examples'
 	@echo 'make bench-oracle the oracle beside an ideal NumPy LSTM: benchmarks/results/oracle_speed.json'
+	@echo 'make conformance  Flax, Equinox, Haiku, ONNX, PyTorch and the others in an environment of their'
+	@echo '                  own, each held against the oracle over the whole case matrix'
+	@echo 'make no-false-alarms  10,000 random configurations there: benchmarks/results/no_false_alarms.json'
+	@echo 'make upstream     run every reproduction in docs/upstream/ there and write docs/upstream.md'
 	@echo 'make lint         ruff, mypy, import rules'
 	@echo 'make wheel        build sdist and wheel; smoke-test the wheel in a fresh environment'
 	@echo 'make clean        remove what the above have made, the environment too'
@@ -94,6 +98,30 @@ properties: $(ready)
 bench-oracle: $(ready)
 	"$(bin)/python" benchmarks/oracle_speed.py
 
+# Every library that has an adapter, apart from the environment of `make test`.
+libraries := .venv-conformance
+installed_libraries := $(libraries)/.installed
+$(installed_libraries): pyproject.toml constraints.txt constraints-conformance.txt
+	@"$(libraries)/bin/python" -m pip --version >/dev/null 2>&1 || "$(PYTHON)" -m venv --clear "$(libraries)"
+	@echo 'Installing into $(libraries): some minutes and 4 GB the first time'
+	"$(libraries)/bin/python" -m pip install --quiet --disable-pip-version-check \
+		-c constraints.txt -c constraints-conformance.txt \
+		-e '.[all,test]' '$(torch)' flax equinox dm-haiku onnx onnxruntime
+	@touch "$@"
+
+.PHONY: conformance
+conformance: $(installed_libraries)
+	"$(libraries)/bin/pytest" -m 'slow or not slow' \
+		tests/test_verify_of_what_is_installed.py tests/test_libraries_agree.py
+
+.PHONY: no-false-alarms
+no-false-alarms: $(installed_libraries)
+	"$(libraries)/bin/python" benchmarks/no_false_alarms.py
+
+.PHONY: upstream
+upstream: $(installed_libraries)
+	"$(libraries)/bin/python" docs/update_upstream.py
+
 .PHONY: lint
 lint: $(ready)
 	"$(bin)/ruff" check .
@@ -114,6 +142,6 @@ wheel: $(installed)
 
 .PHONY: clean
 clean:
-	rm -rf "$(VENV)" build dist out *.egg-info .coverage .coverage.* coverage.json
+	rm -rf "$(VENV)" "$(libraries)" build dist out *.egg-info .coverage .coverage.* coverage.json
 	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -20,4 +20,4 @@ for unroll in (False, True):
     outputs.append(keras.ops.convert_to_numpy(layer(x, mask=mask)))
     zeros = [t for t in range(4) if not outputs[-1][0, t].any()]
     print(f"unroll={unroll}: zeros at emitted steps {zeros}")
-raise SystemExit(np.abs(outputs[0] - outputs[1]).max() < 1e-5)
+raise SystemExit(bool(np.abs(outputs[0] - outputs[1]).max() < 1e-5))
