@@ -39,6 +39,8 @@ help:
 	@echo '                  own, each held against the oracle over the whole case matrix'
 	@echo 'make no-false-alarms  10,000 random configurations there: benchmarks/results/no_false_alarms.json'
 	@echo 'make upstream     run every reproduction in docs/upstream/ there and write docs/upstream.md'
+	@echo 'make bench        every LSTM at hand, checked and timed: benchmarks/results/speed_cpu.json'
+	@echo 'make bench-grid   the same along T, B, H, depth, directions and masks'
 	@echo 'make lint         ruff, mypy, import rules'
 	@echo 'make wheel        build sdist and wheel; smoke-test the wheel in a fresh environment'
 	@echo 'make clean        remove what the above have made, the environment too'
@@ -121,6 +123,46 @@ no-false-alarms: $(installed_libraries)
 .PHONY: upstream
 upstream: $(installed_libraries)
 	"$(libraries)/bin/python" docs/update_upstream.py
+
+# Everyone who is timed, apart from the environment of `make test`.
+peers := .venv-bench
+installed_peers := $(peers)/.installed
+$(installed_peers): pyproject.toml constraints.txt benchmarks/peers.txt
+	@"$(peers)/bin/python" -m pip --version >/dev/null 2>&1 || "$(PYTHON)" -m venv --clear "$(peers)"
+	@echo 'Installing into $(peers): some minutes and 3 GB the first time'
+	"$(peers)/bin/python" -m pip install --quiet --disable-pip-version-check \
+		-c constraints.txt -r benchmarks/peers.txt -e .
+	@"$(peers)/bin/python" -m pip install --quiet --disable-pip-version-check '$(torch)' || \
+		echo 'make: pip finds no $(torch); it is not among those who are timed' >&2
+	@touch "$@"
+
+.PHONY: bench-env
+bench-env: $(installed_peers)
+
+# About eight minutes on two quiet cores. Interrupted, it goes on where it was; finished, it begins
+# anew. Exit status 1, that
+# someone was wrong and has no time, does not end it: the table says so.
+.PHONY: bench
+bench: $(installed_peers)
+	"$(peers)/bin/lstm-oracle" bench --shapes issue --progress \
+		--keep benchmarks/results/speed_cpu.json || [ $$? -eq 1 ]
+	@mkdir -p out
+	"$(peers)/bin/lstm-oracle" bench --from benchmarks/results/speed_cpu.json \
+		--format html --output out/speed.html
+	@echo 'benchmarks/results/speed_cpu.json, out/speed.html'
+
+# About half an hour: the curves of time against T, B and H, and of memory against T.
+.PHONY: bench-grid
+bench-grid: $(installed_peers)
+	"$(peers)/bin/lstm-oracle" bench --grid --progress \
+		--keep benchmarks/results/speed_grid_cpu.json || [ $$? -eq 1 ]
+	@mkdir -p out
+	"$(peers)/bin/lstm-oracle" bench --from benchmarks/results/speed_grid_cpu.json \
+		--format html --output out/speed_grid.html
+
+.PHONY: bench-history
+bench-history: $(installed_peers)
+	"$(peers)/bin/pytest" benchmarks/speed_history.py --benchmark-autosave
 
 .PHONY: lint
 lint: $(ready)

@@ -66,6 +66,44 @@ def _row(row: dict[str, Any]) -> str:
     )
 
 
+def speed() -> str:
+    """Forward and backward at every shape: ours, and the fastest peer; what is promised."""
+    from lstm_oracle.benchmarks.speed import summary
+    from lstm_oracle.benchmarks.speed.workload import Workload
+
+    kept = result("speed_cpu")
+    head = ["| T, B, I, H | fused | native | auto | fastest peer | auto is faster | auto / floor |"]
+    head.append("| --- | --: | --: | --: | --: | --: | --: |")
+    for case in summary.cases_of(kept, "cpu", "training"):
+        rows = {row["contender"]: row for row in summary.right(case)}
+        workload = Workload.from_json(case["workload"])
+        sizes = ", ".join(str(getattr(workload, k)) for k in "TBIH")
+        times = [_milliseconds(rows.get(f"jax_impl {n}")) for n in ("fused", "native", "auto")]
+        best = summary.versus([case], ["jax_impl auto"], summary.is_peer(kept))
+        auto, floor = rows.get("jax_impl auto"), case["floor"]["ms"]
+        rival = f"{_milliseconds(rows[best[0].rival])} {best[0].rival}" if best else "-"
+        ratio = f"{best[0].ratio:.2f}x" if best else "-"
+        over = f"{auto['median_ms'] / floor:.1f}" if auto and floor else "-"
+        head.append(f"| {sizes} | {' | '.join(times)} | {rival} | {ratio} | {over} |")
+    goals = [
+        f"- {goal.text}: **{goal.mean:.2f}x** (geometric mean of {goal.count} shapes; "
+        f"{goal.least:.2f}x at the worst)"
+        for goal in summary.goals(kept)
+    ]
+    processor = kept["devices"]["cpu"]
+    foot = (
+        f"Milliseconds, forward and backward, float32, {kept['threads']} threads for everyone, "
+        f"{processor}, medians of rounds; ratios are medians over the rounds "
+        "([`speed_cpu.json`](benchmarks/results/speed_cpu.json), commit "
+        f"{kept['commit'][:9]})."
+    )
+    return "\n".join([*head, "", *goals, "", foot])
+
+
+def _milliseconds(row: dict[str, Any] | None) -> str:
+    return "-" if row is None else f"{row['median_ms']:.3g}"
+
+
 def demo() -> str:
     """What `make demo` printed, kept by `make demo-transcript`."""
     text = (RESULTS / "demo.txt").read_text(encoding="utf-8").rstrip()
@@ -73,15 +111,15 @@ def demo() -> str:
     return f"{head}\n\n```text\n{text}\n```\n\n</details>"
 
 
-BLOCKS = {"demo": demo, "oracle-speed": oracle_speed, "verify": verify}
+BLOCKS = {"demo": demo, "oracle-speed": oracle_speed, "speed": speed, "verify": verify}
 
 
 def updated(text: str, name: str) -> str:
     """The text with one block as its result says."""
+    body = BLOCKS[name]()
     marks = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
     if not marks.search(text):
         raise ValueError(f"README.md has no block {name!r}, expected <!-- {name} --> in it.")
-    body = BLOCKS[name]()
     return marks.sub(lambda found: f"{found[1]}{body}\n{found[2]}", text)
 
 
