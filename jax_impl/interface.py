@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -71,6 +71,7 @@ class Setting(NamedTuple):
     platform: str  # "cpu", "gpu", "tpu"
     masked: bool = False
     dropout: bool = False
+    dropout_per_gate: bool = False
     cut: bool = False  # inside truncated `Chunks`
     remat: str | None = None
 
@@ -89,3 +90,19 @@ class Implementation:
     run: Callable[[Spec, Inputs, Pieces, Options], Output]
     unsupported: Callable[[Spec, Setting], str | None]
     advantage: Callable[[Spec, Setting], str | None]
+
+
+def variant(spec: Spec) -> str | None:
+    """The first field in which a layer is not the standard LSTM: new fields count at once."""
+    plain = Spec(
+        input_size=spec.input_size,
+        hidden_size=spec.hidden_size,
+        use_bias=spec.use_bias,
+        masked_output=spec.masked_output,
+        name=spec.name,
+    )
+    for field in fields(Spec):
+        value, standard = (getattr(one, field.name) for one in (spec, plain))
+        if value != standard:
+            return f"no {field.name}={value!r}, only {standard!r}"
+    return None
