@@ -89,7 +89,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     how.add_argument("--threads", type=whole_number(1, 4096), metavar="N", help="of everyone")
     how.add_argument("--rounds", type=whole_number(1, 1000), metavar="N", help="default 5")
     how.add_argument(
-        "--seconds", type=_positive, metavar="S", help="a contender's time per round (default 0.3)"
+        "--seconds", type=_positive, metavar="S", help="a contender's time per round (default 0.2)"
     )
     how.add_argument(
         "--limit", type=_positive, metavar="S", help="no answer is waited for longer (default 120)"
@@ -223,7 +223,7 @@ def _plan(arguments: argparse.Namespace) -> Plan:
             "process may use. Give a smaller number."
         )
     rounds = arguments.rounds or (3 if _is_quick(arguments) else 5)
-    seconds = arguments.seconds or (0.1 if _is_quick(arguments) else 0.3)
+    seconds = arguments.seconds or (0.1 if _is_quick(arguments) else 0.2)
     names = arguments.contender or list(CONTENDERS)
     return Plan(
         workloads=_workloads(arguments),

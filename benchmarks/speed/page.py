@@ -141,7 +141,9 @@ def _absent(result: dict[str, Any]) -> str:
 
 def _method(result: dict[str, Any]) -> str:
     facts = {
-        "Machine": ", ".join(f"{k} {v}" for k, v in result["machine"].items()),
+        "Machine": ", ".join(
+            f"{k} {' '.join(v) if isinstance(v, list) else v}" for k, v in result["machine"].items()
+        ),
         "Threads": f"{result['threads']} for everyone, on the same processors",
         "Precision": "; ".join(result["precision"].values()),
         "Effort": ", ".join(f"{k} {v}" for k, v in result["effort"].items()),

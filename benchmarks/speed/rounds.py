@@ -1,7 +1,7 @@
 """Rounds: every contender once after another, again and again, until the figures are quiet.
 
-A round in which others took the processor is thrown away and repeated; so is, at the end, a
-measurement that spreads too much. What stays loud after that is reported as `noisy`.
+A round in which others took the processor is thrown away and repeated. Rounds are added while one
+that is near the best spreads too much. What stays loud after that is reported as `noisy`.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from lstm_oracle.benchmarks.speed.process import Worker
 
 LOUD_SPREAD = 0.10  # between the quartiles, over the median
 LOUD_NEIGHBOURS = 0.15  # of one processor, taken by others during a round
+_NEAR = 2.0  # times the best: the spread of one that is slower decides nothing
 _MOST_CALLS = 200
 # After a call the thread pools of OpenMP and XLA spin for some milliseconds before they sleep.
 _SETTLE_SECONDS = 0.02
@@ -27,7 +28,7 @@ class Effort:
     """How long to measure."""
 
     rounds: int = 5
-    round_seconds: float = 0.3  # of one contender
+    round_seconds: float = 0.2  # of one contender
     most_rounds: int = 10  # repetitions included
 
 
@@ -84,7 +85,7 @@ def run_rounds(timed: Sequence[Timed], effort: Effort) -> dict[str, int]:
     while counts["counted"] + counts["thrown_away"] < effort.most_rounds:
         left = effort.most_rounds - counts["thrown_away"] - counts["counted"]
         needed = effort.rounds - counts["counted"]
-        if needed <= 0 and not any(t.noisy for t in _alive(timed)):
+        if needed <= 0 and not any(t.noisy for t in _near_the_best(_alive(timed))):
             break
         quiet, medians = _one_round(_alive(timed), effort, backwards=counts["counted"] % 2 == 1)
         # The last chances count, loud or not: a loud figure that says so is better than none.
@@ -99,6 +100,11 @@ def run_rounds(timed: Sequence[Timed], effort: Effort) -> dict[str, int]:
 
 def _alive(timed: Sequence[Timed]) -> list[Timed]:
     return [t for t in timed if t.failure is None]
+
+
+def _near_the_best(timed: Sequence[Timed]) -> list[Timed]:
+    best = min((t.call_seconds for t in timed), default=0.0)
+    return [t for t in timed if t.call_seconds <= _NEAR * best]
 
 
 def _one_round(

@@ -7,7 +7,7 @@ prints, prints to stderr.
 {"do": "open", "workload": ..., "mode": ..., "truth": path}
     Prepare, compile, and check against the oracle; only then may it be timed.
 {"do": "time", "calls": n}
-    Seconds of each of n calls, after one that is not counted.
+    Seconds of each of n calls, after one that is not counted where calls are short.
 {"do": "look", "workload": ..., "regime": ..., "truth": path}
     What an initialization does to the layer: see `properties`.
 {"do": "close"}
@@ -94,7 +94,8 @@ class Desk:
         if self._prepared is None:
             raise RuntimeError("nothing is open that was found right")
         run, inputs = self._prepared.run, self._inputs
-        run(inputs)  # caches and threads are warm when the first counted call begins
+        if calls > 1:
+            run(inputs)  # caches and threads are warm when the first counted call begins
         seconds = []
         for _ in range(calls):
             start = time.perf_counter()
