@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lstm_oracle.benchmarks.speed.bench import FORMAT, VERSION
+from lstm_oracle.benchmarks.speed.machine import same_code
 
 _FIELDS = ("machine", "devices", "threads", "contenders", "cases", "rates", "commit")
 
@@ -85,15 +86,16 @@ def resumable(path: Path, commit: str, threads: int) -> dict[str, Any] | None:
     Raises
     ------
     ValueError
-        Where it was made from another commit, or with other threads: figures must not be mixed.
+        Where it was made from other code, or with other threads: figures must not be mixed.
     """
     if not path.exists():
         return None
     found = read(path)
     if found["finished"]:
         return None
+    same = {"commit": same_code(found["commit"], commit), "threads": found["threads"] == threads}
     for name, here in (("commit", commit), ("threads", threads)):
-        if found[name] != here:
+        if not same[name]:
             raise ValueError(
                 f"{str(path)!r} is unfinished and has {name} {found[name]}, here it is {here}; "
                 "expected the same. Delete it, or name another file."

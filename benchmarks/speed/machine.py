@@ -95,22 +95,35 @@ def devices() -> dict[Device, str]:
     return found | ({"gpu": name} if name else {})
 
 
+# What is timed; the rest of the tree can change without a figure changing.
+_TIMED = ("reference", "keras_impl", "jax_impl", "benchmarks/speed")
+
+
 def commit() -> str:
-    """The commit of this source tree, "+" where files differ from it; "unknown" outside of one."""
-    here = Path(__file__).parent
-
-    def git(*words: str) -> str:
-        done = subprocess.run(
-            ["git", *words], cwd=here, capture_output=True, text=True, check=False
-        )
-        return done.stdout.strip() if done.returncode == 0 else ""
-
-    try:
-        found = git("rev-parse", "HEAD")
-        return (found + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")
-                if found else "unknown")  # fmt: skip
-    except OSError:
+    """The commit of this source tree; "+" where what is timed differs; "unknown" outside of one."""
+    found = _git("rev-parse", "HEAD")
+    if not found:
         return "unknown"
+    return found if _git("diff", "--quiet", "HEAD", "--", *_TIMED) is not None else f"{found}+"
+
+
+def same_code(old: str, new: str) -> bool:
+    """Whether two of `commit` have the same code in what is timed."""
+    if old == new:
+        return True
+    if "+" in old + new or "unknown" in (old, new):
+        return False
+    return _git("diff", "--quiet", old, new, "--", *_TIMED) is not None
+
+
+def _git(*words: str) -> str | None:
+    """What git prints, in the root of the tree; None where it fails or is not there."""
+    command = ["git", "-C", str(Path(__file__).parents[2]), *words]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError:
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
 
 
 def environment(device: Device, threads: int) -> dict[str, str]:
