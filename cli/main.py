@@ -29,6 +29,7 @@ VERBS = (
     Verb("diagnose", "diagnose", "find out why a Keras LSTM does not train"),
     Verb("vectors", "vectors", "write test vectors for implementations in any language"),
     Verb("explain", "explain", "what a finding of diagnose means, and what to do"),
+    Verb("study", "study", "gates, gradient flow and initialization of LSTMs, in pictures"),
     Verb("bench", "bench", "how fast every LSTM at hand is, each checked before it is timed"),
 )
 
@@ -42,6 +43,7 @@ examples:
   lstm-oracle diagnose --script train.py           the same, of your own script
   lstm-oracle explain LSTM010                      a finding's page
   lstm-oracle vectors vectors                      test vectors for any language
+  lstm-oracle study gradient-flow                  the inside of an LSTM, in pictures
   lstm-oracle bench --quick                        the speed of what is installed
 
 exit status: 0 all agree or healthy, 1 something disagrees or is found, 2 could
