@@ -99,6 +99,24 @@ def checked_cotangents(
     return map_leaves(lambda a: a.astype(np.result_type(a, dtype), copy=False), (d_y, d_state))
 
 
+def checked_direction(architecture: Architecture, at: Any, along: Any) -> tuple[Any, Any, Any]:
+    """A direction in which params, x and state move, zeros where nothing was given."""
+    name = name_of(architecture)
+    d_params, d_x, d_state = along
+    d_params = map_leaves(np.zeros_like, at[0]) if d_params is None else d_params
+    B, _, _ = at[1].shape
+    direction = (
+        _fit(f"{name}: d_params", d_params, param_shapes(architecture)),
+        _fit(f"{name}: d_x", d_x, at[1].shape, fill=True),
+        _fit(f"{name}: d_state", d_state, state_shapes(architecture, B), fill=True),
+    )
+    dtype = at[1].dtype
+    d_params, d_x, d_state = map_leaves(
+        lambda a: a.astype(np.result_type(a, dtype), copy=False), direction
+    )
+    return d_params, d_x, d_state
+
+
 def name_of(architecture: Any) -> str:
     """How messages call a layer: its kind, and the name of a Spec."""
     if isinstance(architecture, Spec):
