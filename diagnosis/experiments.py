@@ -27,6 +27,8 @@ from lstm_oracle.diagnosis.task import as_list
 REAL = 0.12
 # A baseline may be this much better without anything being wrong: it needs no training.
 BEHIND = 0.25
+FEW_UPDATES = 100  # a training of no more may end before anything has been learnt
+LEAST = 30  # updates: in fewer, a reference may not have learnt anything either
 ENOUGH = 0.7  # of the gap: what the change that names the cause has to restore
 
 
@@ -55,20 +57,25 @@ class Outcome:
     best_rate: float | None = None
     out_of_time: bool = False  # some changes were not tried
     undone: Run | None = None  # of a plain network on the input in another form
+    longer: Run | None = None  # of the user's set-up for five times its few updates
     patient: bool = False  # the user's set-up is behind early, and gets there by itself
     outlook: float | None = None  # the skill that it then has, or is expected to have
 
     @property
     def target(self) -> float:
         """The skill that is within reach: the reference's, or a plain network's."""
-        reached = (self.reference, self.plain, self.undone)
-        return max(self.easy, *(score(run) for run in reached if run is not None))
+        return max(self.easy, *(score(run) for run in self._reached))
 
     @property
     def learnable(self) -> bool:
         """Whether a network got there in this many updates, not only a baseline."""
-        runs = [run for run in (self.reference, self.plain, self.undone) if run is not None]
-        return max(score(run) for run in runs) - score(self.user) >= REAL
+        return max(score(run) for run in self._reached) - score(self.user) >= REAL
+
+    @property
+    def _reached(self) -> list[Run]:
+        """What networks got to."""
+        runs = (self.reference, self.plain, self.undone, self.longer)
+        return [run for run in runs if run is not None]
 
     @property
     def gap(self) -> float:
@@ -111,7 +118,7 @@ def reference_of(setup: Setup, suspicion: dict[str, float]) -> Setup:
 
 def affordable_steps(lab: Lab, setup: Setup, rate: float, share: float) -> int:
     """Updates that fit in a share of the time left, within what the user would do himself."""
-    return int(np.clip(lab.left * share * rate, 30, max(30, setup.total_steps)))
+    return min(setup.total_steps, max(LEAST, int(lab.left * share * rate)))
 
 
 def steps_for(user: Setup, steps: int, setup: Setup) -> int:
@@ -165,6 +172,8 @@ def search(
         outcome = arms.compared(lab, steps)
     if outcome.gap >= REAL:
         outcome = _patient(lab, arms, outcome, pace)
+    elif outcome.steps == user.total_steps <= FEW_UPDATES:
+        _longer(lab, user, outcome, seed, reserve)
     _encodings(lab, user, outcome, seed, reserve)
     if outcome.chosen or outcome.gap < REAL or outcome.patient:
         return outcome
@@ -186,16 +195,16 @@ class _Arms:
     def compared(self, lab: Lab, steps: int, user: Run | None = None) -> Outcome:
         """All arms trained for the same number of updates, or epochs where batches differ."""
 
-        def trained(setup: Setup, what: str) -> Run:
-            lab.say(f"training {what} for {steps} updates")
-            updates = max(steps, steps_for(self.user, steps, setup))
+        def trained(setup: Setup, what: str, least: int) -> Run:
+            updates = max(least, steps, steps_for(self.user, steps, setup))
+            lab.say(f"training {what} for {updates} updates")
             return lab.train(setup, steps=updates, seed=self.seed)
 
         return Outcome(
-            user or trained(self.user, "the set-up as it is"),
-            trained(self.reference, "the reference"),
+            user or trained(self.user, "the set-up as it is", 0),
+            trained(self.reference, "the reference", LEAST),
             steps,
-            None if self.plain is None else trained(self.plain, "a plain network"),
+            None if self.plain is None else trained(self.plain, "a plain network", LEAST),
             self.easy,
         )
 
@@ -219,6 +228,17 @@ def _patient(lab: Lab, arms: _Arms, early: Outcome, pace: float) -> Outcome:
             return early
     early.patient, early.outlook = True, outlook
     return early
+
+
+def _longer(lab: Lab, user: Setup, outcome: Outcome, seed: int, reserve: float) -> None:
+    """Whether a training of few updates ends too soon: the same for five times as long.
+
+    Judged by held-out skill alone: what is fitted rises with any training.
+    """
+    lab.say("training the set-up as it is for five times as long")
+    run = lab.train(user, steps=5 * outcome.steps, seed=seed, deadline=reserve)
+    if run.complete and run.generalized > outcome.user.generalized + REAL:
+        outcome.longer = run
 
 
 def _outlook(run: Run, steps: int) -> float:
@@ -312,10 +332,14 @@ def attempt(
 def _rates(
     lab: Lab, user: Setup, outcome: Outcome, seed: int, reserve: float
 ) -> list[Intervention]:
-    """A better learning rate for the user's own optimizer, found by a sweep from the start."""
+    """A better learning rate for the user's own optimizer, by a range test (Smith 2017).
+
+    Judged by the training loss, which moves long before skill does; what it proposes is then tried
+    like every other change.
+    """
     rate = iv.optimization.rate_of(user)
-    steps = max(12, outcome.steps // 4)
-    best, best_score = rate, -np.inf
+    steps = max(12, outcome.steps // 2)
+    best, least = rate, np.inf
     for factor in (1.0, 10.0, 0.1, 100.0, 0.01, 1000.0, 0.001):
         if lab.left < 1.5 * reserve or not 1e-6 <= rate * factor <= 10:
             continue
@@ -324,10 +348,10 @@ def _rates(
         )
         if not run.complete:
             break
-        value = score(run)
+        loss = float(np.mean(run.losses[-max(1, steps // 4) :])) if not run.diverged else np.inf
         # The user's own rate keeps the benefit of the doubt.
-        if value > best_score + (0 if factor == 1 else 0.03):
-            best, best_score = rate * factor, value
+        if loss < least - (0.02 * abs(least) if factor != 1 and np.isfinite(least) else 0):
+            best, least = rate * factor, loss
     outcome.best_rate = best
     if best == rate:
         return []

@@ -18,7 +18,7 @@ from lstm_oracle.diagnosis.intake_checks import (
 )
 from lstm_oracle.diagnosis.interventions.head import loss_name
 from lstm_oracle.diagnosis.setup import Data, Setup
-from lstm_oracle.diagnosis.task import as_list, task_of
+from lstm_oracle.diagnosis.task import as_list, task_of, with_all_classes
 
 Array = np.ndarray
 
@@ -58,10 +58,13 @@ def setup_of(
     head = surgery.head_of(prototype)
     losses = as_list(model.loss)
     tasks = tuple(
-        task_of(
-            target,
-            loss_name(losses[n] if n < len(losses) else losses[0]),
-            head[2] if head and len(train.y) == 1 else None,
+        with_all_classes(
+            task_of(
+                target,
+                loss_name(losses[n] if n < len(losses) else losses[0]),
+                head[2] if head and len(train.y) == 1 else None,
+            ),
+            held_out.y[n],
         )
         for n, target in enumerate(train.y)
     )

@@ -114,6 +114,8 @@ def task_of(y: Array, loss_name: str, head_width: int | None = None) -> Task:
     by_head = head_width is not None and head_width > 1 and head_width == len(values)
     # Whole numbers 0…K-1 stored as integers are class numbers until an experiment says otherwise.
     counted = y.dtype.kind in "iu" and few and len(values) <= 20 and np.ptp(values) < len(values)
+    # Few sequences of many classes: a head with a unit for each number says what they are.
+    few |= "sparse" in loss_name and len(values) <= (head_width or 1)
     if whole and few and (wants_classes or by_head or counted or len(values) == 2):
         kind = "binary" if len(values) == 2 else "multiclass"
         return Task(kind, values, "labels", mean, per_step)

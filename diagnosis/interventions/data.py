@@ -116,14 +116,14 @@ def difference_targets(setup: Setup, feature: int) -> Setup:
     return setup.changed(train=train, held_out=changes(setup.held_out), tasks=(task,))
 
 
-def shuffle_split(setup: Setup) -> Setup | None:
+def shuffle_split(setup: Setup, seed: int = 0) -> Setup | None:
     """Draw the held-out sequences at random from all of them."""
     n, held = len(setup.train), len(setup.held_out)
     if setup.y_scale is not None or any(
         a.shape[1:] != b.shape[1:] for a, b in zip(setup.train.x, setup.held_out.x, strict=True)
     ):
         return None
-    order = np.random.default_rng(0).permutation(n + held)
+    order = np.random.default_rng(seed).permutation(n + held)
 
     def joined(a: tuple[Array, ...], b: tuple[Array, ...], rows: Array) -> tuple[Array, ...]:
         return tuple(np.concatenate(pair)[rows] for pair in zip(a, b, strict=True))
