@@ -53,6 +53,10 @@ class LSTM(keras.layers.RNN):
     ----------
     units, activation, recurrent_activation, ... (the cell's)
         All of `LSTMCell`'s.
+    implementation : 1, 2, "auto", "scan", "fused" or "native"
+        1 and 2 as in `LSTMCell`: the layer's own loop. A name, on the JAX backend: that
+        implementation of `lstm_oracle.jax_impl.lstm` computes the sequence, the same function of
+        the same weights, faster; "auto" takes the fastest for the case.
     return_sequences, return_state, go_backwards, stateful, unroll
         As in `keras.layers.LSTM`.
     masked_output : "previous", "zero" or "state"
@@ -67,7 +71,8 @@ class LSTM(keras.layers.RNN):
     Raises
     ------
     TypeError, ValueError
-        For what `LSTMCell` rejects, `use_cudnn=True`, an unknown `masked_output`, a mask or an
+        For what `LSTMCell` rejects, a named `implementation` on another backend than JAX or one
+        that cannot do the case, `use_cudnn=True`, an unknown `masked_output`, a mask or an
         initial state whose shape does not fit.
 
     Notes
@@ -99,6 +104,7 @@ class LSTM(keras.layers.RNN):
         masked_output: MaskedOutput = "previous",
         zero_output_for_mask: bool | None = None,
         use_cudnn: Any = "auto",
+        implementation: Any = 2,
         activity_regularizer: Any = None,
         name: str | None = None,
         dtype: Any = None,
@@ -106,6 +112,7 @@ class LSTM(keras.layers.RNN):
         **kwargs: Any,
     ) -> None:
         """Keep the arguments; the variables come with `build`."""
+        by_name = isinstance(implementation, str)
         cell_arguments = {key: kwargs.pop(key) for key in _CELL_ARGUMENTS & kwargs.keys()}
         cell = LSTMCell(
             units,
@@ -114,6 +121,7 @@ class LSTM(keras.layers.RNN):
             dtype=dtype,
             trainable=trainable,
             name="lstm_cell",
+            implementation=2 if by_name else implementation,
             **cell_arguments,
         )
         super().__init__(
@@ -136,6 +144,7 @@ class LSTM(keras.layers.RNN):
                 f"{tuple(_EMITTED)}. Choose a name from the list."
             )
         self.masked_output = masked_output
+        self.fast_path = _on_jax(self._owner, implementation) if by_name else None
         if zero_output_for_mask is not None:
             self.zero_output_for_mask = zero_output_for_mask
         self.use_cudnn = use_cudnn
@@ -150,6 +159,12 @@ class LSTM(keras.layers.RNN):
                 "weights."
             )
         super().build(sequences_shape)
+
+    @property
+    def implementation(self) -> Any:
+        """The name of the one in `jax_impl` that is used, or the cell's 1 or 2."""
+        # Keras' constructor reads this before ours has set `fast_path`.
+        return getattr(self, "fast_path", None) or self.cell.implementation
 
     @property
     def _owner(self) -> str:
@@ -186,6 +201,12 @@ class LSTM(keras.layers.RNN):
             x = _or_zero(real, x)
         # PyTorch assigns the final state into these very tensors when the layer is stateful.
         state = State(*(ops.copy(array) if self.stateful else array for array in initial_state))
+
+        if self.fast_path is not None:
+            from lstm_oracle.keras_impl import fast_path
+
+            y, final = fast_path.run(self, x, state, real, training)
+            return y[:, -1], y if self.return_sequences else y[:, -1:], list(final)
 
         step, z_x = self._step_and_products(x, state, training)
         scan = unrolled if self.unroll else BACKEND.scan
@@ -287,6 +308,7 @@ class LSTM(keras.layers.RNN):
         return {
             **self.cell.get_config(),
             **config,
+            "implementation": self.implementation,
             "masked_output": self.masked_output,
             "use_cudnn": self.use_cudnn,
             "activity_regularizer": regularizer,
@@ -296,6 +318,21 @@ class LSTM(keras.layers.RNN):
     def from_config(cls, config: dict[str, Any]) -> LSTM:
         """Rebuild the layer from `get_config`."""
         return cls(**config)
+
+
+def _on_jax(owner: str, implementation: str) -> str:
+    if keras.backend.backend() != "jax":
+        raise ValueError(
+            f"{owner}: implementation is {implementation!r} on the backend "
+            f"{keras.backend.backend()!r}, expected 1 or 2: those with a name run on JAX only. Set "
+            "the environment variable KERAS_BACKEND=jax, or pass implementation=2."
+        )
+    if implementation not in _FAST_PATHS:
+        raise ValueError(
+            f"{owner}: implementation is {implementation!r}, expected 1, 2 or one of "
+            f"{_FAST_PATHS}. Choose one of the list."
+        )
+    return implementation
 
 
 def _differ(got: Sequence[Any], expected: Sequence[Any]) -> bool:
@@ -313,10 +350,9 @@ def _of_cell(name: str) -> property:
     return property(lambda layer: getattr(layer.cell, name), doc=f"The cell's `{name}`.")
 
 
+_FAST_PATHS = ("auto", "scan", "fused", "native")
 _GATE_ACTIVATIONS = {f"{k}_activation" for k in "ifgoc"}
-_CELL_ARGUMENTS = (
-    {"implementation"} | _parameters_of(keras.layers.LSTMCell) | _parameters_of(LSTMCell)
-)
+_CELL_ARGUMENTS = _parameters_of(keras.layers.LSTMCell) | _parameters_of(LSTMCell)
 # As in keras.layers.LSTM, what the cell was given can be read on the layer.
 for _name in _CELL_ARGUMENTS - _GATE_ACTIVATIONS:
     setattr(LSTM, _name, _of_cell(_name))
