@@ -90,6 +90,11 @@ def speed() -> str:
         f"{goal.least:.2f}x at the worst)"
         for goal in summary.goals(kept)
     ]
+    over = summary.over_products(kept, "jax_impl auto")
+    if over is not None:
+        sizes = ", ".join(str(getattr(summary.FRONTIER, k)) for k in "TBIH")
+        goals.append(f"- auto at ({sizes}), forward and backward: **{over:.2f}x** the floor of its "
+                     "products")  # fmt: skip
     processor = kept["devices"]["cpu"]
     foot = (
         f"Milliseconds, forward and backward, float32, {kept['threads']} threads for everyone, "

@@ -53,6 +53,7 @@ CONTENDERS: dict[str, Row] = {
         _ours_in_jax("gpu", ("gpu",)),
         _ours_in_jax("auto"),
         *(_keras(f"keras_impl {name}", "ours", "ours", name) for name in _BACKENDS),
+        _keras("keras_impl jax auto", "ours_fast", "ours", "jax"),
         _keras("keras.layers.LSTM tensorflow", "theirs", "peer", "tensorflow"),
         _keras("keras.layers.LSTM tensorflow XLA", "theirs_xla", "peer", "tensorflow"),
         _keras("keras.layers.LSTM jax", "theirs", "peer", "jax"),

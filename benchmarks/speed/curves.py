@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from lstm_oracle.benchmarks.speed import summary
 from lstm_oracle.benchmarks.speed.floor import flops, traffic
 from lstm_oracle.benchmarks.speed.workload import MODES, Workload
@@ -140,28 +138,32 @@ def _place(case: dict[str, Any], row: dict[str, Any]) -> tuple[float, float]:
     return work / traffic(workload, case["mode"]), work / row["median_ms"] / 1e6
 
 
-def multiples(result: dict[str, Any], device: str, mode: str) -> Figure | None:
-    """How many times the best time everyone takes: contenders down, cases across."""
-    cases = [case for case in summary.cases_of(result, device, mode) if summary.right(case)]
-    names = list(dict.fromkeys(row["contender"] for case in cases for row in summary.right(case)))
-    if len(cases) < 2 or not names:
-        return None
-    values = np.full((len(names), len(cases)), np.nan)
-    for column, case in enumerate(cases):
-        rows = summary.right(case)
-        best = min(row["median_ms"] for row in rows)
-        for row in rows:
-            values[names.index(row["contender"]), column] = row["median_ms"] / best
-    order = np.argsort(np.nanmean(np.log(values), axis=1))
-    columns = [_short(Workload.from_json(case["workload"])) for case in cases]
-    panel = {"values": np.log2(values[order]).tolist(), "x": columns,
-             "y": [names[n] for n in order]}  # fmt: skip
-    return Figure("heatmap", f"Times the best, as powers of two: {WORDS[mode]}, {device}",
-                  "T, B, I, H", "", panel)  # fmt: skip
+def side_by_side(result: dict[str, Any]) -> list[Figure]:
+    """The fastest on each device against every size that was swept, where there are two devices."""
+    if len(result["devices"]) < 2:
+        return []
+    figures = []
+    for axis, workloads in summary.sweeps(result):
+        for mode in MODES:
+            series = {
+                f"fastest on the {device}": _best(
+                    _by_workload(result, device, mode), workloads, axis
+                )
+                for device in result["devices"]
+            }
+            if all(line["y"] for line in series.values()):
+                title = f"CPU and GPU against {_AXES[axis]} ({_fixed(workloads[0], axis)}: "
+                figures.append(Figure("curves", f"{title}{WORDS[mode]})", _AXES[axis], "ms", series,
+                                      log_y=True, log_x=True))  # fmt: skip
+    return figures
 
 
-def _short(workload: Workload) -> str:
-    sizes = ",".join(str(getattr(workload, k)) for k in "TBIH")
-    extra = [f"×{workload.layers}"] * (workload.layers > 1)
-    extra += ["⇄"] * (workload.directions == 2) + ["masked"] * workload.masked
-    return " ".join([sizes, *extra])
+def _best(
+    cases: dict[Workload, dict[str, Any]], workloads: list[Workload], axis: str
+) -> dict[str, list[float]]:
+    places = [
+        (getattr(w, axis), min(row["median_ms"] for row in summary.right(cases[w])))
+        for w in workloads
+        if w in cases and summary.right(cases[w])
+    ]
+    return {"x": [x for x, _ in places], "y": [y for _, y in places]}

@@ -217,3 +217,8 @@ def theirs_xla() -> OnKeras:
 def ours() -> OnKeras:
     """`lstm_oracle.keras_impl.LSTM` by its own equations."""
     return OnKeras(ours_keras.make)
+
+
+def ours_fast() -> OnKeras:
+    """`lstm_oracle.keras_impl.LSTM` on JAX with the fast path of `jax_impl`."""
+    return OnKeras(ours_keras.make, implementation="auto")

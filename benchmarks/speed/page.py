@@ -26,9 +26,9 @@ def page(result: dict[str, Any]) -> str:
             _banner(result),
             _section("In short", _short(result)),
             _section("Who was how fast", "".join(
-                _figure(curves.multiples(result, device, mode))
-                for device in devices for mode in MODES
+                _multiples(result, device, mode) for device in devices for mode in MODES
             )),
+            _section("CPU and GPU", "".join(map(_figure, curves.side_by_side(result)))),
             _section("Scaling", "".join(map(_figure, curves.scaling(result)))),
             _section("Roofline", "".join(
                 _figure(curves.roofline(result, device, dtype))
@@ -90,6 +90,29 @@ def _short(result: dict[str, Any]) -> str:
         for c in summary.crossovers(result)
     ]
     return goals + _table(["Contender", "", "The GPU is faster from"], crossing)
+
+
+def _multiples(result: dict[str, Any], device: str, mode: str) -> str:
+    """How many times the best time everyone takes: contenders down, cases across."""
+    cases = [case for case in summary.cases_of(result, device, mode) if summary.right(case)]
+    if len(cases) < 2:
+        return ""
+    times = [{row["contender"]: row["median_ms"] for row in summary.right(c)} for c in cases]
+    names = dict.fromkeys(name for found in times for name in found)
+    rows = {
+        name: [t[name] / min(t.values()) if name in t else None for t in times] for name in names
+    }
+    order = sorted(rows, key=lambda n: summary.geometric_mean([v for v in rows[n] if v]))
+    head = ["Times the best", *(_sizes(Workload.from_json(c["workload"])) for c in cases)]
+    cells = [[name, *("" if v is None else f"{v:.2f}" for v in rows[name])] for name in order]
+    table = _table(head, cells, numbers=range(1, len(head)))
+    return f"<h3>{curves.WORDS[mode]}, {_text(device)}</h3>{table}"
+
+
+def _sizes(workload: Workload) -> str:
+    """T, B, I, H and what is unusual, short."""
+    sizes = ",".join(str(getattr(workload, k)) for k in "TBIH")
+    return " ".join([sizes, *workload.name.split(", ")[4:]])
 
 
 def _case(case: dict[str, Any]) -> str:

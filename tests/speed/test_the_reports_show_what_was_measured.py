@@ -1,6 +1,7 @@
 """The table and the page: WRONG in place of a time, nothing loaded, nothing that could run."""
 
 import copy
+import importlib.util
 import re
 
 import pytest
@@ -90,6 +91,22 @@ def test_curves_are_drawn_along_what_was_swept(result):
     assert page(swept(result)).count("<svg") >= len(figures)
 
 
+def test_cpu_and_gpu_stand_side_by_side(result):
+    figures = curves.side_by_side(swept(result))
+    assert len(figures) == 2
+    for figure in figures:
+        assert list(figure.series) == ["fastest on the cpu", "fastest on the gpu"]
+        assert figure.series["fastest on the gpu"]["y"] == [42.5, 55.0, 80.0, 130.0]
+    assert curves.side_by_side(result) == []
+
+
+def test_the_page_has_everyone_as_a_multiple_of_the_best(result):
+    text = page(swept(result))
+    assert text.count("Times the best") == 4
+    assert ">4,2,2,4" not in text
+    assert ">100,2,2,4</th>" in text
+
+
 def test_the_crossover_is_the_smallest_size_at_which_the_gpu_is_faster(result):
     found = summary.crossovers(swept(result))
     assert {(c.axis, c.size) for c in found} == {("T", 100)}
@@ -116,7 +133,7 @@ def issue_result(times):
         "contenders": [{"name": n, "side": "peer" if n in peers else "ours"} for n in times],
         "cases": [
             {"workload": w.as_json(), "mode": "training", "device": "cpu", "rows": rows,
-             "floor": {"products_ms": 2.0}}
+             "floor": {"products_ms": 2.0, "ms": 2.0}}
             for w in ISSUE
         ],
     }  # fmt: skip
@@ -141,6 +158,21 @@ def test_a_goal_that_is_missed_at_one_shape_is_missed():
     (goal,) = summary.goals(result)
     assert goal.least == pytest.approx(20 / 21)
     assert not goal.reached
+
+
+def test_the_readme_has_every_shape_the_best_peer_and_the_promises(repository, monkeypatch):
+    path = repository / "docs" / "update_readme.py"
+    spec = importlib.util.spec_from_file_location("update_readme", path)
+    update_readme = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(update_readme)
+    times = {"jax_impl fused": 10.0, "jax_impl auto": 5.0, "torch.nn.LSTM": 7.0, "Flax": 20.0}
+    kept = issue_result(times) | {"devices": {"cpu": "a processor"}, "threads": 2, "commit": "c0"}
+    monkeypatch.setattr(update_readme, "result", lambda name: kept)
+    text = update_readme.speed()
+    assert "| 100, 128, 512, 512 | 10 | - | 5 | 7 torch.nn.LSTM | 1.40x | 2.5 |" in text
+    assert text.count("7 torch.nn.LSTM") == len(ISSUE)
+    assert "against the best of all peers: **1.40x**" in text
+    assert "- auto at (100, 128, 512, 512), forward and backward: **2.50x** the floor" in text
 
 
 def test_workloads_of_a_grid_cover_what_is_promised():
