@@ -8,7 +8,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 
-from lstm_oracle.jax_impl.arguments import check_before_tracing, prepared
+from lstm_oracle.jax_impl.arguments import check_before_tracing, label, prepared
 from lstm_oracle.jax_impl.interface import Options, Output, Pieces
 from lstm_oracle.jax_impl.layers import run
 from lstm_oracle.reference.spec import Architecture
@@ -30,9 +30,10 @@ def lstm(
 ) -> Output:
     r"""Output of every step and the state after the last, of a batch of sequences.
 
-    A pure function: jitted, differentiable any number of times in reverse and forward mode, and
-    fit for `jax.vmap`, over `params` too (many seeds at once). It is traced once for each
-    combination of shapes, dtypes and `spec`; an equal `spec` is the same one.
+    A pure function: jitted, differentiable any number of times in reverse mode, with
+    implementation="scan" in forward mode too, and fit for `jax.vmap`, over `params` too (many
+    seeds at once). It is traced once for each combination of shapes, dtypes and `spec`; an equal
+    `spec` is the same one.
 
     Equations
     ---------
@@ -61,7 +62,8 @@ def lstm(
     spec : Spec, Reverse, Bidirectional, Stack or Chunks
         The architecture, from `lstm_oracle.reference.spec`.
     dropout
-        Multipliers `Dropout(x, h)`, nested like params: see `dropout_masks`. None drops nothing.
+        Multipliers `Dropout(x, h)` and masks of zoneout, nested like params: see
+        `dropout_masks`. None drops nothing; zoneout is then in expectation.
     lengths : (B,) of int, optional
         In place of a mask: real are the first `lengths[b]` steps of sequence b, zero included.
         Inside a jit of yours, where values are not known, lengths beyond T count as T.
@@ -123,7 +125,16 @@ def lstm(
     options = Options(unroll, precision, implementation, remat, _platform((params, x)))
     arrays = {"params": params, "x": x, "state": state, "mask": mask, "dropout": dropout}
     check_before_tracing(spec, arrays | {"lengths": lengths}, lengths, options)
-    return _lstm(params, x, state, mask, lengths, dropout, spec=spec, options=options)
+    try:
+        return _lstm(params, x, state, mask, lengths, dropout, spec=spec, options=options)
+    except TypeError as error:
+        if "custom_vjp" not in str(error):
+            raise
+        raise TypeError(
+            f"{label(spec)}: got forward-mode differentiation (jvp, jacfwd, linearize), expected "
+            f"reverse mode: of implementation={implementation!r} only the backward pass is "
+            "written. Pass implementation='scan' for forward mode."
+        ) from error
 
 
 def _platform(arrays: Any) -> str:

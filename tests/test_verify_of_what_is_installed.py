@@ -13,6 +13,7 @@ from lstm_oracle.conformance import verify_implementations
 from lstm_oracle.conformance.adapters import REGISTRY
 
 RIGHT = [name for name in REGISTRY if not name.startswith("keras.layers.LSTM")]
+PARTIAL = ("lstm_oracle.jax_impl fused",)  # ours, and not for every variant
 DTYPES = {"onnxruntime": "float32"}  # of those that have no float64
 KERAS = [name for name in REGISTRY if name.startswith("keras.layers.LSTM")]
 
@@ -37,7 +38,7 @@ def test_ours_and_other_libraries_agree(name):
     report = verify(name, (DTYPES.get(name, "float64"),))
     assert report.count("agree") >= 4
     wrong = {case.name: case.message for case in report.cases if case.status != "agree"}
-    if REGISTRY[name].ours:
+    if REGISTRY[name].ours and name not in PARTIAL:
         assert wrong == {}
     else:
         assert {case.status for case in report.cases} == {"agree", "unsupported"}, wrong

@@ -68,7 +68,10 @@ _BACKENDS = ("tensorflow", "jax", "torch")
 REGISTRY: dict[str, Implementation] = {
     row.name: row
     for row in (
-        Implementation("lstm_oracle.jax_impl", f"{_HERE}.ours_jax:adapter", ("jax",), ours=True),
+        Implementation("lstm_oracle.jax_impl", f"{_HERE}.ours_jax:scan", ("jax",), ours=True),
+        Implementation(
+            "lstm_oracle.jax_impl fused", f"{_HERE}.ours_jax:fused", ("jax",), ours=True
+        ),
         *(
             _on_keras("lstm_oracle.keras_impl", "ours_keras:adapter", backend, ours=True)
             for backend in _BACKENDS
