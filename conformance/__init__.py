@@ -7,6 +7,8 @@ a framework: that happens in a process of its own per implementation.
 
 from lstm_oracle.conformance.case import Case, Result, run_oracle
 from lstm_oracle.conformance.compare import compare
+from lstm_oracle.conformance.functions.check import check
+from lstm_oracle.conformance.functions.verdict import BlockVerdict, Verdict
 from lstm_oracle.conformance.matrix import cases
 from lstm_oracle.conformance.report import BlockError, CaseReport, ImplementationReport, Status
 from lstm_oracle.conformance.runner import verify_implementations
@@ -14,12 +16,15 @@ from lstm_oracle.conformance.yardstick import truth, yardstick
 
 __all__ = [
     "BlockError",
+    "BlockVerdict",
     "Case",
     "CaseReport",
     "ImplementationReport",
     "Result",
     "Status",
+    "Verdict",
     "cases",
+    "check",
     "compare",
     "run_oracle",
     "truth",
