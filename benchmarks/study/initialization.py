@@ -115,10 +115,11 @@ def run(
     keep: Path,
     tasks: tuple[str, ...] | None = None,
     say: Any = print,
+    limit: int | None = None,
 ) -> dict[Shape, dict[str, np.ndarray]]:
     """Results of every shape: from the kept files, or computed and kept now."""
     stamp = json.dumps({**asdict(recipe), "seeds": seeds, "hidden_size": HIDDEN_SIZE})
-    return dict(_results(recipe, seeds, keep, shapes(tasks), stamp, say))
+    return dict(_results(recipe, seeds, keep, shapes(tasks)[:limit], stamp, say))
 
 
 def _results(
@@ -176,6 +177,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--keep", type=Path, default=KEEP, help="folder of the results by shape")
     parser.add_argument("--result", type=Path, default=RESULT, help="the summary, as JSON")
     parser.add_argument("--task", action="append", help="only this task; may be repeated")
+    parser.add_argument("--shapes", type=int, metavar="N", help="only the first N shapes")
     parser.add_argument("--devices", type=int, help="forced host devices")
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--join", help=argparse.SUPPRESS)  # ADDRESS,COUNT,NUMBER
@@ -197,7 +199,12 @@ def main(argv: list[str] | None = None) -> int:
     recipe = Recipe(steps=arguments.steps)
     tasks = tuple(arguments.task) if arguments.task else None
     found = run(
-        recipe, arguments.seeds, arguments.keep, tasks, lambda line: print(line, flush=True)
+        recipe,
+        arguments.seeds,
+        arguments.keep,
+        tasks,
+        lambda line: print(line, flush=True),
+        arguments.shapes,
     )
     if jax.process_index() == 0:
         summary = analysis.summary(found, recipe, arguments.seeds)
