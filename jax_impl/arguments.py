@@ -305,9 +305,22 @@ def _time_first_dropout(
         whole = multiplier[:, None] if multiplier.ndim == 2 else multiplier
         return _time_first(whole.astype(dtype))
 
+    def time_first_mask(name: str, mask: Any, N: int) -> Any:
+        if mask is None:
+            return None
+        if not spec.zoneout:
+            raise ValueError(
+                f"{path}.{name} is given, expected None: the layer has no zoneout. "
+                "Give its Spec a rate, zoneout_h or zoneout_c."
+            )
+        _check_array(f"{path}.{name}", mask, (B, N), (B, T, N), (B, 1, N))
+        return _time_first((mask[:, None] if mask.ndim == 2 else mask).astype(dtype))
+
     return Dropout(
         time_first("x", dropout.x, spec.input_size),
         time_first("h", dropout.h, spec.recurrent_size),
+        time_first_mask("zoneout_h", dropout.zoneout_h, spec.recurrent_size),
+        time_first_mask("zoneout_c", dropout.zoneout_c, spec.hidden_size),
     )
 
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 import jax
 
 from lstm_oracle.jax_impl.activations import ACTIVATIONS, clip, complement
+from lstm_oracle.jax_impl.normalize import normalize
 from lstm_oracle.reference.spec import Spec
 
 Gates = Mapping[str, jax.Array]  # one array per gate, keyed by its letter
@@ -27,12 +28,12 @@ def cell(spec: Spec, p: Gates, z: Gates, c_prev: jax.Array) -> tuple[jax.Array, 
         i = sigma_i(z_i)   f = sigma_f(z_f)   g = sigma_g(z_g)         (coupled: i = 1 - f)
         c_t = f * c_{t-1} + i * g                                      (then cell_clip)
         z_o = z_o [+ p_o * c_t]   o = sigma_o(z_o)
-        h_t = o * sigma_c(c_t)
+        h_t = o * sigma_c(c_t)                       (layer_norm: of gain_c * N(c_t) + shift_c)
 
     References
     ----------
     Gers, Schmidhuber & Cummins 2000; Gers & Schmidhuber 2000 (peepholes); Greff et al. 2017,
-    section II (coupled gates).
+    section II (coupled gates); Ba et al. 2016, equation 22 (layer normalization).
     """
 
     def gate_input(k: str, c: jax.Array) -> jax.Array:
@@ -47,8 +48,14 @@ def cell(spec: Spec, p: Gates, z: Gates, c_prev: jax.Array) -> tuple[jax.Array, 
     g = ACTIVATIONS[spec.g_activation](gate_input("g", c_prev))
     c = _limited(f * c_prev + i * g, spec.cell_clip)
     o = ACTIVATIONS[spec.o_activation](gate_input("o", c))
-    h = o * ACTIVATIONS[spec.c_activation](c)
+    h = o * ACTIVATIONS[spec.c_activation](_normalized(spec, p, c))
     return h, c
+
+
+def _normalized(spec: Spec, p: Gates, c: jax.Array) -> jax.Array:
+    if not spec.layer_norm:
+        return c
+    return p["gain_c"] * normalize(c, (-1,), spec.layer_norm_epsilon) + p["shift_c"]
 
 
 def _limited(z: jax.Array, bound: float | None) -> jax.Array:

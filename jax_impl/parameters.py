@@ -24,6 +24,7 @@ Initializer = Callable[..., jax.Array]  # (key, shape, dtype), as in jax.nn.init
 _GLOROT_UNIFORM = initializers.glorot_uniform()
 _ORTHOGONAL = initializers.orthogonal()
 _ZEROS = initializers.zeros
+_ONES = initializers.ones
 
 
 def init(
@@ -53,7 +54,7 @@ def init(
         (I, H), (R, H), (H,), (H,), and (H, R) for the projection. Glorot uniform W and V (Glorot &
         Bengio 2010): the limit of W is sqrt(6 / (I + H)). Orthogonal U (Saxe et al. 2014): every
         gate's own block is orthogonal. Zero b, and zero peepholes: the layer starts as one that
-        has none.
+        has none. Gains of layer normalization start at one, shifts at zero.
     forget_bias : float
         Added to b_f, where there is a bias (Jozefowicz et al. 2015: 1).
 
@@ -87,14 +88,14 @@ def init(
         raise ValueError(
             f"init: dtype is {dtype}, expected a floating one. Pass for example jnp.float32."
         )
-    draws = {"W": W, "U": U, "b": b, "p": p, "V": V}
+    draws = {"W": W, "U": U, "b": b, "p": p, "V": V, "gain": _ONES, "shift": _ZEROS}
 
     def draw(key: Any, spec: Spec) -> dict[str, jax.Array]:
         shapes = spec.param_shapes
         keys = jax.random.split(key, len(shapes))
         params = {
             # Orthogonal matrices come from a QR decomposition, which 16 bits do not have.
-            name: draws[name[0]](k, shape, accumulator(dtype))
+            name: draws[name.partition("_")[0]](k, shape, accumulator(dtype))
             for k, (name, shape) in zip(keys, shapes.items(), strict=True)
         }
         if spec.use_bias:
@@ -129,7 +130,7 @@ def dropout_masks(
         is no mask.
     time_steps : int, optional
         T, to draw a mask for every step. None draws one for the whole sequence (Gal & Ghahramani
-        2016).
+        2016). Zoneout needs it: its masks are drawn for every step, at the rates of the Spec.
     per_gate : bool
         Whether each gate drops out of its own.
     dtype
@@ -139,12 +140,13 @@ def dropout_masks(
     -------
     Dropout, Directions or tuple
         `Dropout(x, h)` for every Spec, nested like params. Shapes: (B, N); with `time_steps` (B,
-        T, N); with `per_gate` (B, T or 1, G, N). N is I for x and R for h.
+        T, N); with `per_gate` (B, T or 1, G, N). N is I for x and R for h. Of a Spec with
+        zoneout also `zoneout_h` (B, T, R) and `zoneout_c` (B, T, H), 1 where values are kept.
 
     Raises
     ------
     ValueError
-        For a rate below 0, or of 1 and above.
+        For a rate below 0, or of 1 and above, and for zoneout without `time_steps`.
 
     Examples
     --------
@@ -173,11 +175,29 @@ def dropout_masks(
         kept = jax.random.bernoulli(key, 1 - rate, shape)
         return jnp.where(kept, 1 / (1 - rate), 0).astype(dtype)
 
+    def zoneout_mask(key: Any, rate: float, spec: Spec, N: int) -> jax.Array | None:
+        if rate == 0:
+            return None
+        if time_steps is None:
+            raise ValueError(
+                f"dropout_masks: time_steps is None, expected T for {spec.name!r}, which has "
+                "zoneout: its masks are drawn for every step. Pass time_steps=x.shape[1]."
+            )
+        return jax.random.bernoulli(key, rate, (batch_size, time_steps, N)).astype(dtype)
+
     def draw(key: Any, spec: Spec) -> Dropout:
         key_x, key_h = jax.random.split(key)
+        masks = (
+            zoneout_mask(jax.random.fold_in(key, n), rate, spec, N)
+            for n, rate, N in (
+                (0, spec.zoneout_h, spec.recurrent_size),
+                (1, spec.zoneout_c, spec.hidden_size),
+            )
+        )
         return Dropout(
             multiplier(key_x, rate_x, spec, spec.input_size),
             multiplier(key_h, rate_h, spec, spec.recurrent_size),
+            *masks,
         )
 
     return _for_each_spec(key, architecture, draw)

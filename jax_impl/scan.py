@@ -22,6 +22,7 @@ from lstm_oracle.jax_impl.interface import (
     Setting,
     accumulator,
 )
+from lstm_oracle.jax_impl.normalize import normalize
 from lstm_oracle.reference.spec import Dropout, Spec, State
 
 StepInputs = Mapping[str, Any]
@@ -32,13 +33,17 @@ def scan(spec: Spec, inputs: Inputs, pieces: Pieces, options: Options) -> Output
     """The carried r of every step (T, B, R) and the last state, step by step."""
     params, x, state, mask, dropout = inputs
     dropout = dropout or Dropout()
-    every_step: dict[str, Any] = {}
-    each_step: dict[str, Any] = {"z_x": _input_products(spec, params, x, dropout.x, options)}
-    if dropout.h is not None and dropout.h.shape[0] == 1:
-        every_step = {"dropout_h": dropout.h[0]}
-    else:
-        each_step |= {"dropout_h": dropout.h}
+    masks = {"h": dropout.h, "zoneout_h": dropout.zoneout_h, "zoneout_c": dropout.zoneout_c}
+    every_step = {
+        name: mask[0] for name, mask in masks.items() if mask is not None and len(mask) == 1
+    }
+    each_step: dict[str, Any] = {
+        name: mask for name, mask in masks.items() if name not in every_step
+    }
+    each_step |= {"z_x": _input_products(spec, params, x, dropout.x, options)}
     step = _layer_step(spec, params, every_step, options)
+    if spec.zoneout:
+        step = _zoned_out(spec, step, every_step)
     if mask is not None:
         step, each_step = _inert_where_masked(step), each_step | {"real": mask}
     if pieces.cut.any():
@@ -57,6 +62,7 @@ def _input_products(
 ) -> jax.Array:
     """x_t @ W_k + b_k of all steps and gates at once: (T, B, G, H)."""
     z_x = _gate_products(x, dropout_x, _pack(spec, params, "W"), options)
+    z_x = _normalizer(spec, params, "W")(z_x)
     if not spec.use_bias:
         return z_x
     return z_x + jnp.stack([params[f"b_{k}"] for k in spec.gates]).astype(z_x.dtype)
@@ -70,16 +76,27 @@ def _layer_step(spec: Spec, params: Any, every_step: StepInputs, options: Option
     wide = accumulator(U.dtype)
     U = U.astype(wide)
     p = {k: params[f"p_{k}"].astype(wide) for k in spec.peepholes}
+    p |= {name: params[name].astype(wide) for name in ("gain_c", "shift_c") if name in params}
+    normalized = _normalizer(spec, params, "U")
     project = _projection(params, options)
 
     def step(state: State, step_inputs: StepInputs) -> State:
         step_inputs = {**step_inputs, **every_step}
         r, c = state
-        z = step_inputs["z_x"] + _gate_products(r, step_inputs["dropout_h"], U, options)
+        z = step_inputs["z_x"] + normalized(_gate_products(r, step_inputs["h"], U, options))
         h, c = cell(spec, p, {k: z[:, n] for n, k in enumerate(spec.gates)}, c)
         return State(project(h.astype(r.dtype)).astype(r.dtype), c)
 
     return step
+
+
+def _normalizer(spec: Spec, params: Any, letter: str) -> Callable[[jax.Array], jax.Array]:
+    """gain * N(product), all gates (..., G, H) in one (Ba et al. 2016, equation 20); or nothing."""
+    if not spec.layer_norm:
+        return lambda product: product
+    gain = jnp.stack([params[f"gain_{letter}_{k}"] for k in spec.gates])
+    gain = gain.astype(accumulator(gain.dtype))
+    return lambda product: gain * normalize(product, (-2, -1), spec.layer_norm_epsilon)
 
 
 def _projection(params: Any, options: Options) -> Callable[[jax.Array], jax.Array]:
@@ -116,6 +133,33 @@ def _product(equation: str, a: jax.Array, weights: jax.Array, options: Options) 
         precision=options.precision,
         preferred_element_type=accumulator(a.dtype),
     )
+
+
+def _zoned_out(spec: Spec, step: Step, every_step: StepInputs) -> Step:
+    """Keep previous values of r and c where masks are 1; without masks, as much as the rates say.
+
+    References
+    ----------
+    Krueger et al. 2017, section 3.1.
+    """
+
+    def zoned(state: State, step_inputs: StepInputs) -> State:
+        new = step(state, step_inputs)
+        masks = {**step_inputs, **every_step}
+        h, c = masks["zoneout_h"], masks["zoneout_c"]
+        return State(
+            _between(spec.zoneout_h if h is None else h, state.h, new.h),
+            _between(spec.zoneout_c if c is None else c, state.c, new.c),
+        )
+
+    return zoned
+
+
+def _between(share: Any, old: jax.Array, new: jax.Array) -> jax.Array:
+    """share * old + (1 - share) * new, not rounded to 16 bits before the sum."""
+    wide = accumulator(new.dtype)
+    share = jnp.asarray(share, wide)
+    return (share * old.astype(wide) + (1 - share) * new.astype(wide)).astype(new.dtype)
 
 
 def _inert_where_masked(step: Step) -> Step:

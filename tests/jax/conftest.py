@@ -145,9 +145,15 @@ def dropout_of(spec, pattern, B, T, rng):
         }[pattern]
         return (rng.random(shape) < 0.6) / 0.6
 
+    def zoneout_mask(N):
+        shape = (B, N) if pattern in ("sequence", "gate") else (B, T, N)
+        return (rng.random(shape) < 0.5).astype(float)
+
     def draw(one):
         if isinstance(one, Spec):
-            return Dropout(multiplier(one, one.input_size), multiplier(one, one.recurrent_size))
+            x, h = multiplier(one, one.input_size), multiplier(one, one.recurrent_size)
+            zoned = (one.recurrent_size, one.hidden_size) if one.zoneout else ()
+            return Dropout(x, h, *map(zoneout_mask, zoned))
         if isinstance(one, Bidirectional):
             return Directions(draw(one.forward), draw(one.backward))
         if isinstance(one, Stack):
@@ -160,6 +166,9 @@ def dropout_of(spec, pattern, B, T, rng):
 def _outputs_and_gradients(params, x, state, mask, dropout, cotangents, *, spec, options):
     def run(params, x, state):
         return tuple(lstm(params, x, state, mask, spec=spec, dropout=dropout, **dict(options)))
+
+    # Of the plain scan, unless a test says otherwise.
+    options = {"implementation": "scan", **dict(options)}
 
     output, pull_back = jax.vjp(run, params, x, state)
     # The cell of a 16-bit layer has 32 bits, and so has its cotangent.
@@ -250,6 +259,10 @@ def specs(draw, input_size=3):
         cell_clip=draw(st.sampled_from([None, 0.5])),
         activation_clip=draw(st.sampled_from([None, 1.0])),
         masked_output=draw(st.sampled_from(["previous", "zero", "state"])),
+        layer_norm=draw(st.booleans()),
+        # With a small one gradients of small layers are all cancellation: N does not see scale.
+        layer_norm_epsilon=0.1,
+        zoneout_h=draw(st.sampled_from([0.0, 0.2])),
     )
 
 

@@ -1,5 +1,7 @@
 """Every variant, mask, direction and combination gives the oracle's numbers, in float64."""
 
+import dataclasses
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -38,6 +40,12 @@ VARIANTS = {
     "cell clip": layer(cell_clip=0.5),
     "activation clip": layer(activation_clip=0.8),
     "everything": EVERYTHING,
+    "layer normalization": layer(layer_norm=True),
+    "layer normalization of everything": dataclasses.replace(EVERYTHING, layer_norm=True),
+    "layer normalization, coupled, large epsilon": layer(
+        layer_norm=True, coupled=True, use_bias=False, layer_norm_epsilon=0.1
+    ),
+    "zoneout in expectation": layer(zoneout_h=0.1, zoneout_c=0.6, projection_size=2),
 }
 
 MASKED = {
@@ -49,6 +57,7 @@ MASKED = {
     ("row", "previous"): layer(peepholes="fo"),
     ("empty", "state"): EVERYTHING,
     ("full", "zero"): layer(masked_output="zero"),
+    ("holes", "normalized"): layer(layer_norm=True, zoneout_h=0.3, zoneout_c=0.3),
 }
 
 UPPER = layer(4, 4, peepholes="o")
@@ -109,6 +118,13 @@ def test_a_combination_agrees(room, case):
 def test_dropout_agrees(room, pattern):
     spec = Bidirectional(layer(coupled=True), PLAIN)
     check(room, room.random_problem(spec, seed=5, mask="holes", dropout=pattern))
+
+
+@pytest.mark.parametrize("pattern", ["sequence", "step and gate"])
+def test_zoneout_masks_agree(room, pattern):
+    zoned = layer(zoneout_h=0.5, zoneout_c=0.5, projection_size=2, peepholes="o")
+    spec = Chunks(Stack((zoned, layer(2, 4, zoneout_c=0.5))), 2, truncate=True)
+    check(room, room.random_problem(spec, seed=11, mask="holes", dropout=pattern))
 
 
 def test_dropout_agrees_in_chunks_of_a_stack(room):

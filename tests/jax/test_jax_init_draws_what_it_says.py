@@ -122,6 +122,32 @@ def test_dropout_masks_have_the_shape_of_their_option(options, shape):
     assert masks.h.shape == shape
 
 
+def test_gains_start_at_one_and_shifts_at_zero():
+    params = init(key(), Spec(input_size=3, hidden_size=4, layer_norm=True))
+    gains = [name for name in params if name.startswith("gain")]
+    assert len(gains) == 9
+    assert all((params[name] == 1).all() for name in gains)
+    assert not params["shift_c"].any()
+
+
+def test_zoneout_masks_keep_values_at_the_rates_of_the_spec():
+    spec = Spec(input_size=3, hidden_size=40, projection_size=20, zoneout_h=0.1, zoneout_c=0.6)
+    masks = dropout_masks(key(), spec, 40, time_steps=40)
+    assert masks.zoneout_h.shape == (40, 40, 20)
+    assert masks.zoneout_c.shape == (40, 40, 40)
+    for mask, rate in ((masks.zoneout_h, 0.1), (masks.zoneout_c, 0.6)):
+        assert set(np.unique(mask)) == {0, 1}
+        # Five standard deviations of the mean.
+        assert abs(mask.mean() - rate) < 5 * np.sqrt(rate * (1 - rate) / mask.size)
+
+
+def test_zoneout_masks_need_the_number_of_steps():
+    spec = Spec(input_size=3, hidden_size=4, zoneout_c=0.5)
+    assert dropout_masks(key(), spec, 2, time_steps=5).zoneout_h is None
+    with pytest.raises(ValueError, match="time_steps is None, expected T"):
+        dropout_masks(key(), spec, 2)
+
+
 def test_dropout_masks_are_nested_like_params():
     masks = dropout_masks(key(), NESTED, 2, rate_x=0.5, rate_h=0.5)
     assert type(masks) is tuple
