@@ -68,10 +68,10 @@ def _unsupported(spec: Spec, setting: Setting) -> str | None:
         "no empty batch, sequence or feature": 0 in (setting.T, setting.B, spec.input_size),
     }
     reason = next((reason for reason, present in lacking.items() if present), None)
-    return reason or _variant(spec)
+    return reason or only_plain(spec)
 
 
-def _variant(spec: Spec) -> str | None:
+def only_plain(spec: Spec) -> str | None:
     """The first field in which a layer is not the standard one."""
     plain = Spec(
         input_size=spec.input_size,

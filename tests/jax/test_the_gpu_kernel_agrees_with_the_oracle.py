@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from lstm_oracle import reference
-from lstm_oracle.jax_impl import gpu, gpu_kernel
+from lstm_oracle.jax_impl import choose, cudnn, gpu, gpu_kernel
 from lstm_oracle.jax_impl.interface import Inputs, Options, Pieces, Setting
 from lstm_oracle.reference.spec import Spec, State
 
@@ -27,9 +27,9 @@ def problem(T, B, I, H, *, masked, use_bias=True):
     return spec, params, x, state, mask, d_y, d_state
 
 
-def run(spec, mask, params, x, state):
+def run(spec, mask, params, x, state, implementation=gpu.IMPLEMENTATION):
     inputs = Inputs(params, jnp.swapaxes(x, 0, 1), state, None if mask is None else mask.T, None)
-    y, final = gpu.IMPLEMENTATION.run(spec, inputs, Pieces.whole(x.shape[1]), ON_CPU)
+    y, final = implementation.run(spec, inputs, Pieces.whole(x.shape[1]), ON_CPU)
     return jnp.swapaxes(y, 0, 1), tuple(final)
 
 
@@ -37,14 +37,13 @@ def run(spec, mask, params, x, state):
 SIZES = [(1, 1, 1, 1), (5, 3, 4, 16), (4, 19, 3, 20)]
 
 
-@pytest.mark.parametrize("masked", [False, True], ids=["whole", "masked"])
-@pytest.mark.parametrize("sizes", SIZES, ids=str)
-def test_every_output_and_gradient_agrees_with_the_oracle(sizes, masked):
+def assert_agrees(answer, sizes, *, masked=False):
+    """Every output and every gradient of a `run`, in float32."""
     spec, params, x, state, mask, d_y, d_state = problem(*sizes, masked=masked)
     (y, final), tape = reference.forward(spec, params, x, state, mask)
     expected = reference.backward(tape, d_y, d_state)
     cast = partial(jax.tree.map, partial(jnp.asarray, dtype="float32"))
-    got, pull_back = jax.vjp(partial(run, spec, mask), *cast((params, x, State(*state))))
+    got, pull_back = jax.vjp(partial(answer, spec, mask), *cast((params, x, State(*state))))
     d_params, d_x, d_initial = pull_back(cast((d_y, tuple(d_state))))
     pairs = {"y": (got[0], y), "h": (got[1][0], final.h), "c": (got[1][1], final.c)}
     pairs |= {f"d_{name}": (d_params[name], expected.params[name]) for name in params}
@@ -52,6 +51,24 @@ def test_every_output_and_gradient_agrees_with_the_oracle(sizes, masked):
     pairs |= {"d_h": (d_initial.h, expected.state.h), "d_c": (d_initial.c, expected.state.c)}
     for name, (mine, true) in pairs.items():
         np.testing.assert_allclose(mine, true, rtol=2e-5, atol=2e-5, err_msg=name)
+
+
+@pytest.mark.parametrize("masked", [False, True], ids=["whole", "masked"])
+@pytest.mark.parametrize("sizes", SIZES, ids=str)
+def test_every_output_and_gradient_agrees_with_the_oracle(sizes, masked):
+    assert_agrees(run, sizes, masked=masked)
+
+
+def test_weights_reach_cudnn_as_it_wants_them(monkeypatch):
+    """By JAX's own reference of what cuDNN computes: there is no GPU here."""
+    from jax.experimental import rnn
+
+    def stand_in(x, h, c, flat, lengths, I, H, layers, dropout, both, precision):
+        weights = rnn.unpack_lstm_weights(flat, I, H, layers, both)
+        return rnn.lstm_ref(x, h, c, *weights, lengths, I, H, layers, dropout, both)
+
+    monkeypatch.setattr(rnn, "lstm", stand_in)
+    assert_agrees(partial(run, implementation=cudnn.IMPLEMENTATION), SIZES[1])
 
 
 def test_a_layer_without_bias_agrees():
@@ -106,7 +123,9 @@ def test_layers_that_it_cannot_do_have_a_reason(spec, reason):
     assert gpu.IMPLEMENTATION.unsupported(spec, setting) == reason
 
 
-def test_auto_never_takes_what_was_not_measured():
-    setting = Setting(10, 2, "float32", "gpu")
-    assert gpu.IMPLEMENTATION.unsupported(Spec(input_size=3, hidden_size=4), setting) is None
-    assert gpu.IMPLEMENTATION.advantage(Spec(input_size=3, hidden_size=4), setting) is None
+@pytest.mark.parametrize("module", [gpu, cudnn], ids=["gpu", "cudnn"])
+def test_auto_never_takes_what_was_not_measured(module):
+    spec, setting = Spec(input_size=3, hidden_size=4), Setting(10, 2, "float32", "gpu")
+    assert module.IMPLEMENTATION.unsupported(spec, setting) is None
+    assert module.IMPLEMENTATION.advantage(spec, setting) is None
+    assert choose(spec, 10, 2, platform="gpu").name not in ("gpu", "cudnn")
