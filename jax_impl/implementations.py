@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from lstm_oracle.jax_impl import fused, gpu, native, scan
+from lstm_oracle.jax_impl import cudnn, fused, gpu, native, scan
 from lstm_oracle.jax_impl.interface import (
     Implementation,
     Inputs,
@@ -28,6 +28,7 @@ IMPLEMENTATIONS: dict[str, Implementation] = {
     for implementation in (
         native.IMPLEMENTATION,
         gpu.IMPLEMENTATION,
+        cudnn.IMPLEMENTATION,
         fused.IMPLEMENTATION,
         scan.IMPLEMENTATION,
     )

@@ -133,7 +133,9 @@ def environment(device: Device, threads: int) -> dict[str, str]:
     pinned = {f"{name}_NUM_THREADS": count for name in names}
     pinned |= {"TF_NUM_INTRAOP_THREADS": count, "TF_NUM_INTEROP_THREADS": count, "NPROC": count}
     pinned |= {"SPEED_DEVICE": device, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONUNBUFFERED": "1",
-               "PYTHONHASHSEED": "0", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}  # fmt: skip
+               "PYTHONHASHSEED": "0", "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
+               # float32 is float32 in whatever is written in JAX: no TF32 on a GPU.
+               "JAX_DEFAULT_MATMUL_PRECISION": "highest"}  # fmt: skip
     if device == "cpu":
         return pinned | {"JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": ""}
     return pinned | {"JAX_PLATFORMS": "cuda", "TF_FORCE_GPU_ALLOW_GROWTH": "true"}

@@ -109,6 +109,7 @@ def _set_threads() -> None:
 
         torch.set_num_threads(threads)
         torch.backends.cuda.matmul.allow_tf32 = False
+        torch.backends.cudnn.allow_tf32 = False
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
