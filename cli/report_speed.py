@@ -103,9 +103,12 @@ def _absent(result: dict[str, Any]) -> Document:
     absent = [entry for entry in result["contenders"] if entry["unavailable"]]
     if not absent:
         return []
-    return [Heading("Not available")] + [
-        Paragraph(f"{e['name']} ({e['device']}): {e['unavailable']}", "dim", 2, True)
-        for e in absent
+    return [
+        Heading("Not available"),
+        *(
+            Paragraph(f"{e['name']} ({e['device']}): {e['unavailable']}", "dim", 2, True)
+            for e in absent
+        ),
     ]
 
 
@@ -117,7 +120,7 @@ def _goals(result: dict[str, Any]) -> Document:
             document.append(
                 Paragraph(
                     f"{device}: {goal.text}: {goal.mean:.2f}x faster (geometric mean of "
-                    f"{goal.count} shapes), at the worst {goal.least:.2f}x",
+                    f"{goal.shapes} shapes), at the worst {goal.least:.2f}x",
                     "good" if goal.reached else "", 2, True,
                 )
             )  # fmt: skip
@@ -129,7 +132,9 @@ def _goals(result: dict[str, Any]) -> Document:
         )
         for c in summary.crossovers(result)
     ]  # fmt: skip
-    return [Heading("In short"), *document] if document else []
+    if document:
+        document.insert(0, Heading("In short"))
+    return document
 
 
 # --- the others -----------------------------------------------------------------------------------

@@ -86,7 +86,7 @@ def speed() -> str:
         over = f"{auto['median_ms'] / floor:.1f}" if auto and floor else "-"
         head.append(f"| {sizes} | {' | '.join(times)} | {rival} | {ratio} | {over} |")
     goals = [
-        f"- {goal.text}: **{goal.mean:.2f}x** (geometric mean of {goal.count} shapes; "
+        f"- {goal.text}: **{goal.mean:.2f}x** (geometric mean of {goal.shapes} shapes; "
         f"{goal.least:.2f}x at the worst)"
         for goal in summary.goals(kept)
     ]

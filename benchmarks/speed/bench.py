@@ -190,7 +190,11 @@ def _case(
         if not worker.alive:  # it crashed or hung in the case before
             worker.end()
             worker = workers[n] = Worker(worker.row, device, plan.threads, plan.limit_seconds)
-        question = {"workload": workload.as_json(), "mode": mode, "truth": str(truth)}
+        question: dict[str, Any] = {
+            "workload": workload.as_json(),
+            "mode": mode,
+            "truth": str(truth),
+        }
         answer = worker.ask(do="open", **question)
         answers[worker.row.name] = answer
         if answer["status"] == "ok":

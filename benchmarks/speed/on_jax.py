@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +17,7 @@ from lstm_oracle.reference.spec import Spec, State
 
 Array = np.ndarray
 Network = Callable[..., Any]  # (weights, x, states, mask) to (y, states), states one per cell
-PRECISION = "highest"  # float32 is float32: no TF32 on GPUs
+PRECISION: Literal["highest"] = "highest"  # float32 is float32: no TF32 on GPUs
 
 
 class OnJax:

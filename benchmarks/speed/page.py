@@ -79,7 +79,7 @@ def _banner(result: dict[str, Any]) -> str:
 
 def _short(result: dict[str, Any]) -> str:
     rows = [
-        [device, goal.text, f"{goal.mean:.2f}", f"{goal.least:.2f}", str(goal.count)]
+        [device, goal.text, f"{goal.mean:.2f}", f"{goal.least:.2f}", str(goal.shapes)]
         for device in result["devices"]
         for goal in summary.goals(result, device)
     ]

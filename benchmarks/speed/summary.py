@@ -98,7 +98,7 @@ class Goal(NamedTuple):
     reached: bool
     mean: float
     least: float
-    count: int
+    shapes: int
 
 
 def goals(result: dict[str, Any], device: str = "cpu") -> list[Goal]:

@@ -27,6 +27,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
+import numpy as np
+
 from lstm_oracle.benchmarks.speed.contender import Contender
 from lstm_oracle.benchmarks.speed.contenders import contender, load
 from lstm_oracle.benchmarks.speed.truth import Truth, checked_case, make_case
@@ -116,7 +118,8 @@ class Desk:
         prepared = self._made.prepare(asked, "training")
         result = prepared.result(case, prepared.run(prepared.place(case)))
         report = known.judge(case, result, "training")
-        found = look(select(case, known.rows), result.y[known.rows], result.d_x[known.rows])
+        d_x = np.asarray(result.d_x)
+        found = look(select(case, known.rows), result.y[known.rows], d_x[known.rows])
         return {
             "status": "ok" if report.status == "agree" else "wrong",
             "message": report.message,

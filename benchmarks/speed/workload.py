@@ -70,7 +70,8 @@ class Workload:
         ValueError
             For anything else, with what was got, what was expected, and the fix.
         """
-        sizes, options = [], {}
+        sizes: list[int] = []
+        options: dict[str, Any] = {}
         for word in text.split(","):
             name, _, value = word.strip().partition("=")
             if re.fullmatch(r"\d{1,7}", name) and not options:
@@ -83,7 +84,7 @@ class Workload:
                 raise ValueError(_not_a_shape(text))
         if len(sizes) != 4:
             raise ValueError(_not_a_shape(text))
-        return cls(*sizes, **options)  # type: ignore[arg-type]
+        return cls(*sizes, **options)
 
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> Workload:
