@@ -41,6 +41,8 @@ help:
 	@echo 'make upstream     run every reproduction in docs/upstream/ there and write docs/upstream.md'
 	@echo 'make bench        every LSTM at hand, checked and timed: benchmarks/results/speed_cpu.json'
 	@echo 'make bench-grid   the same along T, B, H, depth, directions and masks'
+	@echo 'make bench-vowels an epoch of Japanese Vowels on the fast path beside keras.layers.LSTM'
+	@echo 'make bench-long   time and memory of the fast path against steps, to 10,000'
 	@echo 'make lint         ruff, mypy, import rules'
 	@echo 'make wheel        build sdist and wheel; smoke-test the wheel in a fresh environment'
 	@echo 'make clean        remove what the above have made, the environment too'
@@ -159,6 +161,14 @@ bench-grid: $(installed_peers)
 	@mkdir -p out
 	"$(peers)/bin/lstm-oracle" bench --from benchmarks/results/speed_grid_cpu.json \
 		--format html --output out/speed_grid.html
+
+.PHONY: bench-vowels
+bench-vowels: $(installed_peers)
+	"$(peers)/bin/python" benchmarks/vowels_speed.py
+
+.PHONY: bench-long
+bench-long: $(installed_peers)
+	"$(peers)/bin/python" benchmarks/long_sequences.py
 
 .PHONY: bench-history
 bench-history: $(installed_peers)
