@@ -89,6 +89,16 @@ def checked(
     return params, x, state, mask, dropout
 
 
+def check_is_double(architecture: Architecture, *dtypes: np.dtype) -> None:
+    """Only float64 numbers are two halves of a number of 106 digits."""
+    for dtype in dtypes:
+        if dtype != np.float64:
+            raise TypeError(
+                f"{name_of(architecture)}: arrays are {dtype}, expected float64 for precise=True. "
+                "Convert them with .astype(np.float64), or pass precise=False."
+            )
+
+
 def checked_cotangents(
     architecture: Architecture, shape: tuple[int, int], dtype: Any, d_y: Any, d_state: Any
 ) -> tuple[Any, Any]:

@@ -100,7 +100,7 @@ def _hard_sigmoid(reciprocal_slope: int) -> Activation:
         return np.where(_between(z, -edge, edge), inside, (_real(z) > 0).astype(z.dtype))
 
     def derivative(z: Array) -> Array:
-        return _between(z, -edge, edge).astype(z.dtype) / s
+        return np.where(_between(z, -edge, edge), np.ones_like(z), 0) / s
 
     def complement(z: Array) -> Array:
         return value(-z)
@@ -128,7 +128,7 @@ def _leaky(slope: float, scale: float = 1.0) -> Activation:
     """scale * z for z > 0, scale * slope * z below: relu, leaky relu."""
 
     def value(z: Array) -> Array:
-        return np.where(_real(z) > 0, scale * z, scale * slope * z)
+        return np.where(_real(z) > 0, scale * z, scale * (slope * z))
 
     def derivative(z: Array) -> Array:
         return np.where(_real(z) > 0, scale, scale * slope).astype(z.dtype)
@@ -144,10 +144,10 @@ def _exponential_linear(alpha: float, scale: float) -> Activation:
         return np.where(_real(z) > 0, 0, z)
 
     def value(z: Array) -> Array:
-        return np.where(_real(z) > 0, scale * z, scale * alpha * np.expm1(below(z)))
+        return np.where(_real(z) > 0, scale * z, scale * (alpha * np.expm1(below(z))))
 
     def derivative(z: Array) -> Array:
-        return np.where(_real(z) > 0, scale, scale * alpha * np.exp(below(z))).astype(z.dtype)
+        return np.where(_real(z) > 0, scale, scale * (alpha * np.exp(below(z))))
 
     return _with_plain_complement(value, derivative)
 

@@ -80,9 +80,8 @@ def hessian_vector_product(
         )
     along = Point(*_inputs.checked_direction(architecture, at, (v_params, v_x, v_state)))
     # Single precision has no number as small as the step.
-    moved = map_leaves(
-        lambda a, v: a.astype(np.result_type(a, np.float64)) + 1j * COMPLEX_STEP * v, at, along
-    )
+    at, along = map_leaves(lambda a: a.astype(np.result_type(a, np.float64)), (at, along))
+    moved = map_leaves(lambda a, v: a + 1j * COMPLEX_STEP * v, at, along)
     _, tape = forward(architecture, *moved, mask, dropout=dropout)
     gradients = backward(tape, d_y, d_state)
     return map_leaves(lambda a: a.imag / COMPLEX_STEP, gradients)

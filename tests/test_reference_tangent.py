@@ -15,8 +15,8 @@ from lstm_oracle.reference.tree import flatten, map_leaves
 from tests.compare import assert_close
 from tests.strategies import Problem, normal, problems, specs
 
-# Relative to the sum of the absolute values of the products that both sides are sums of, as the sums
-# may cancel. Measured: 2.3e-15 at most over 1500 problems.
+# Relative to the sum of the absolute values of the products that both sides are sums of, as the
+# sums may cancel. Measured: 2.3e-15 at most over 1500 problems.
 ADJOINT = 1e-14
 
 
