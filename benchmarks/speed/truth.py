@@ -31,6 +31,10 @@ Array = np.ndarray
 # Multiplications that the oracle may take for a check: about a second in float64.
 AFFORDABLE_PRODUCTS = 2e9
 _FEWEST_SEQUENCES = 8
+# `conformance` takes the largest error of eight runs with random rounding; here each of two
+# witnesses runs once, as it rounds by itself. Of 16 contenders, forward at T 100, B 128,
+# I 512, H 512, honest ones came to 0.9 of the tolerance without this factor.
+_ONE_RUN = 2.0
 
 
 def make_case(workload: Workload, seed: int = 0) -> Case:
@@ -107,8 +111,8 @@ class Truth:
     def measured(cls, workload: Workload, case: Case | None = None) -> Truth:
         """Run the oracle, and two honest witnesses in float32; by default on `make_case`.
 
-        The yardstick is the larger error of the oracle and of the textbook in plain float32; a
-        16-bit format's is that times the ratio of the unit roundoffs.
+        The yardstick is twice the larger error of the oracle and of the textbook in plain float32;
+        a 16-bit format's is that times the ratio of the unit roundoffs.
         """
         rows = checked_sequences(workload)
         part = select(make_case(workload) if case is None else case, rows)
@@ -120,7 +124,8 @@ class Truth:
         yardstick = {}
         for name, block in true.items():
             errors = [deviation(np.asarray(w[name]), block, scale[name]) for w in witnesses]
-            yardstick[name] = Deviation(*(coarser * max(e) for e in zip(*errors, strict=True)))
+            worst = (_ONE_RUN * coarser * max(e) for e in zip(*errors, strict=True))
+            yardstick[name] = Deviation(*worst)
         return cls(rows, true, yardstick)
 
     def save(self, path: Path) -> None:
