@@ -101,6 +101,11 @@ def fused() -> JaxImplementation:
     return JaxImplementation("fused")
 
 
+def native() -> JaxImplementation:
+    """The native kernel."""
+    return JaxImplementation("native")
+
+
 def _truncates(architecture: Architecture) -> bool:
     own = isinstance(architecture, Chunks) and architecture.truncate
     return own or any(map(_truncates, parts(architecture)))

@@ -72,6 +72,9 @@ REGISTRY: dict[str, Implementation] = {
         Implementation(
             "lstm_oracle.jax_impl fused", f"{_HERE}.ours_jax:fused", ("jax",), ours=True
         ),
+        Implementation(
+            "lstm_oracle.jax_impl native", f"{_HERE}.ours_jax:native", ("jax",), ours=True
+        ),
         *(
             _on_keras("lstm_oracle.keras_impl", "ours_keras:adapter", backend, ours=True)
             for backend in _BACKENDS

@@ -77,11 +77,21 @@ def cache_folder() -> Path:
     return Path.home() / ".cache" / "lstm-oracle"
 
 
+def file_name(dtype: str) -> str:
+    """The name of a library: another one for everything that it depends on.
+
+    Raises
+    ------
+    Unavailable
+        Where there is no compiler to ask for it.
+    """
+    return f"lstm-{dtype}-{_key(_compiler())}.so"
+
+
 def _path(dtype: str) -> Path:
-    compiler = _compiler()
-    path = cache_folder() / f"lstm-{dtype}-{_key(compiler)}.so"
+    path = cache_folder() / file_name(dtype)
     if not path.exists():
-        _build(compiler, _REALS[dtype], path)
+        _build(_compiler(), _REALS[dtype], path)
     return path
 
 
@@ -108,7 +118,6 @@ def _sources() -> list[Path]:
 
 
 def _key(compiler: Path) -> str:
-    """Another one for everything that a library depends on."""
     status = compiler.stat()
     parts = [
         *(source.read_bytes() for source in _sources()),

@@ -187,8 +187,32 @@ def _call(handler: str, operands: Any, shapes: Any, **options: Any) -> Any:
     dtype = next(operand.dtype for operand in operands if operand.dtype != bool)
     build.library(str(dtype))
     options = {"vmap_method": "expand_dims"} | options
-    results = [jax.ShapeDtypeStruct(shape, dtype) for shape in shapes]
-    return jax.ffi.ffi_call(build.target(handler, str(dtype)), results, **options)(*operands)
+    # Inside a shard_map, results differ along the axes of the mesh along which operands do.
+    axes = varying(operands)
+    extra = {"vma": axes} if axes else {}
+    results = [jax.ShapeDtypeStruct(shape, dtype, **extra) for shape in shapes]
+    call = jax.ffi.ffi_call(build.target(handler, str(dtype)), results, **options)
+    return call(*(vary(operand, axes) for operand in operands))
+
+
+def varying(tree: Any) -> frozenset[str]:
+    """The axes of a mesh along which one of the arrays differs, inside a shard_map."""
+    return frozenset().union(*(_vma(leaf) for leaf in jax.tree.leaves(tree)))
+
+
+def vary(tree: Any, axes: frozenset[str]) -> Any:
+    """The same arrays, as ones that differ along axes of a mesh; their gradients are summed."""
+
+    def one(leaf: Any) -> Any:
+        missing = tuple(sorted(axes - _vma(leaf)))
+        return jax.lax.pcast(leaf, missing, to="varying") if missing else leaf
+
+    return jax.tree.map(one, tree)
+
+
+def _vma(leaf: Any) -> frozenset[str]:
+    # Older versions of JAX do not know of it.
+    return getattr(jax.core.get_aval(leaf), "vma", frozenset())
 
 
 def _if_any(mask: Any) -> tuple[Any, ...]:

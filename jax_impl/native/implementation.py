@@ -18,7 +18,7 @@ from lstm_oracle.jax_impl.interface import (
     accumulator,
 )
 from lstm_oracle.jax_impl.native import build
-from lstm_oracle.jax_impl.native.calls import GATES, Primals, lstm
+from lstm_oracle.jax_impl.native.calls import GATES, Primals, lstm, vary, varying
 from lstm_oracle.reference.spec import Spec, State
 
 
@@ -74,7 +74,9 @@ def _run(spec: Spec, inputs: Inputs, pieces: Pieces, options: Options) -> Output
         gates("b") if spec.use_bias else zero,
         State(*(s.astype(wide) for s in state)),
     )
-    y, (h, c) = lstm(primals, None if mask is None else jnp.swapaxes(mask, 0, 1))
+    mask = None if mask is None else jnp.swapaxes(mask, 0, 1)
+    axes = varying((primals, mask))
+    y, (h, c) = lstm(vary(primals, axes), vary(mask, axes))
     return Output(jnp.swapaxes(y, 0, 1).astype(x.dtype), State(h.astype(state.h.dtype), c))
 
 

@@ -195,8 +195,7 @@ def test_what_it_cannot_do_is_refused_by_name_and_left_to_others_by_auto(lacking
     spec, setting = CANNOT[lacking]
     with pytest.raises(ValueError, match=f"'native' cannot do this case: .*{lacking}"):
         choose(spec, 1000, 64, implementation="native", **setting)
-    if lacking != "remat":
-        assert choose(spec, 1000, 64, **setting).name != "native"
+    assert choose(spec, 1000, 64, **setting).name != "native"
 
 
 def test_auto_takes_it_for_layers_that_are_worth_it():
