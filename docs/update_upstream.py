@@ -85,16 +85,21 @@ def run(reproduction: Reproduction, backend: str) -> dict[str, Any]:
     environment = {**os.environ, **ENVIRONMENT}
     if backend:
         environment["KERAS_BACKEND"] = backend
-    if reproduction.library != "jax":  # the defects of JAX show with its defaults
+    if reproduction.library == "keras":
         environment["JAX_ENABLE_X64"] = "1"
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", HERE / "upstream" / f"{reproduction.name}.py"],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=SECONDS,
-        check=False,
-    )
+    script = HERE / "upstream" / f"{reproduction.name}.py"
+    try:
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore", script],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        said = [f"no end within {SECONDS} s"]
+        return {"backend": backend, "verdict": "could not run", "said": said}
     complaint = done.stderr.strip().splitlines()[-1:] if done.returncode not in VERDICTS else []
     # An uncaught exception ends Python with 1 as well.
     crashed = "Traceback (most recent call last)" in done.stderr

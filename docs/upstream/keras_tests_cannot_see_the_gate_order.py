@@ -1,10 +1,11 @@
 """Keras' own tests of LSTM pass with every order of the gates' weights.
 
 `lstm_test.py` initializes kernel and recurrent kernel with constants, so all four blocks are equal.
-Here W and U are read in each of the 24 orders and the tests of the class are run.
+Here W and U are read in each of the 24 orders and the tests of the class are run, all but
+`test_basics`, which compares no numbers with expected ones.
 Expected: 23 orders fail.
 """
-# library: keras; backends: jax
+# library: keras; backends: torch
 
 import io
 import itertools
@@ -29,7 +30,8 @@ def reordered(order):
 passed = []
 for order in itertools.permutations(range(4)):
     lstm.LSTMCell._compute_carry_and_output_fused = reordered(order)
-    tests = unittest.defaultTestLoader.loadTestsFromTestCase(lstm_test.LSTMTest)
+    names = unittest.defaultTestLoader.getTestCaseNames(lstm_test.LSTMTest)
+    tests = unittest.TestSuite(lstm_test.LSTMTest(n) for n in names if n != "test_basics")
     result = unittest.TextTestRunner(stream=io.StringIO()).run(tests)
     passed.append(result.wasSuccessful())
 print(f"{sum(passed)} of {len(passed)} orders of the gates pass {tests.countTestCases()} tests")

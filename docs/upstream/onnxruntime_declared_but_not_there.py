@@ -4,7 +4,7 @@ double: the session is made and `run` fails ("LSTM operator does not support dou
 layout=1, in the operator since opset 14: the session cannot be made.
 Expected: both computed, or the kernel not registered for double.
 """
-# library: onnxruntime
+# library: onnxruntime; issues: microsoft/onnxruntime#7687
 
 import numpy as np
 import onnxruntime

@@ -4,7 +4,7 @@ ONNX: "Clipping bounds the elements of a tensor in the range of [-threshold, +th
 applied to the input of activations." H_t = o_t * h(C_t), so C_t is to be clipped on its way to h.
 Expected: with h = Affine (the identity), |H_t| <= clip, as the gate o_t is at most one.
 """
-# library: onnxruntime
+# library: onnxruntime; issues: microsoft/onnxruntime#27224
 
 import numpy as np
 import onnxruntime

@@ -4,7 +4,7 @@ ONNX does not say what is right; every other way to read it (Keras, TensorFlow 1
 not run) gives back the initial state.
 Expected: Y_h and Y_c equal to initial_h and initial_c for that sequence.
 """
-# library: onnxruntime
+# library: onnxruntime; issues: onnx/onnx#1674, microsoft/onnxruntime#28189
 
 import numpy as np
 import onnxruntime
