@@ -43,6 +43,8 @@ help:
 	@echo 'make bench-grid   the same along T, B, H, depth, directions and masks'
 	@echo 'make bench-vowels an epoch of Japanese Vowels on the fast path beside keras.layers.LSTM'
 	@echo 'make bench-long   time and memory of the fast path against steps, to 10,000'
+	@echo 'make study        the initialization study and its scaling anew: 20 min on 2 cores; goes on where it stopped'
+	@echo 'make docs         the pages to learn from and their notebooks, by running their sources: out/docs'
 	@echo 'make lint         ruff, mypy, import rules'
 	@echo 'make wheel        build sdist and wheel; smoke-test the wheel in a fresh environment'
 	@echo 'make clean        remove what the above have made, the environment too'
@@ -173,6 +175,20 @@ bench-long: $(installed_peers)
 .PHONY: bench-history
 bench-history: $(installed_peers)
 	"$(peers)/bin/pytest" benchmarks/speed_history.py --benchmark-autosave
+
+# Results by shape are kept in out/initialization: interrupted, it goes on where it stopped.
+.PHONY: study
+study: $(ready)
+	"$(bin)/python" -m lstm_oracle.benchmarks.study.initialization
+	"$(bin)/python" -m lstm_oracle.benchmarks.study.scaling
+	@mkdir -p out/study
+	"$(bin)/lstm-oracle" study gates --steps 200 --format html --output out/study/gates.html
+	"$(bin)/lstm-oracle" study gradient-flow --steps 200 --format html --output out/study/gradient-flow.html
+	"$(bin)/lstm-oracle" study initialization --format html --output out/study/initialization.html
+
+.PHONY: docs
+docs: $(ready)
+	"$(bin)/python" docs/build.py
 
 .PHONY: lint
 lint: $(ready)
