@@ -39,6 +39,8 @@ help:
 	@echo '                  own, each held against the oracle over the whole case matrix'
 	@echo 'make no-false-alarms  10,000 random configurations there: benchmarks/results/no_false_alarms.json'
 	@echo 'make upstream     run every reproduction in docs/upstream/ there and write docs/upstream.md'
+	@echo 'make mutation     small changes of reference/ and conformance/: does a test see each?'
+	@echo 'make survivors    the zoo against the checks of others: docs/survivors.md'
 	@echo 'make bench        every LSTM at hand, checked and timed: benchmarks/results/speed_cpu.json'
 	@echo 'make bench-grid   the same along T, B, H, depth, directions and masks'
 	@echo 'make bench-vowels an epoch of Japanese Vowels on the fast path beside keras.layers.LSTM'
@@ -100,6 +102,10 @@ test-slow: $(ready)
 properties: $(ready)
 	HYPOTHESIS_PROFILE=thorough "$(bin)/pytest" -n $(JOBS) --dist worksteal -m hypothesis
 
+.PHONY: mutation
+mutation: $(ready)
+	"$(bin)/python" benchmarks/mutation.py
+
 .PHONY: bench-oracle
 bench-oracle: $(ready)
 	"$(bin)/python" benchmarks/oracle_speed.py
@@ -127,6 +133,11 @@ no-false-alarms: $(installed_libraries)
 .PHONY: upstream
 upstream: $(installed_libraries)
 	"$(libraries)/bin/python" docs/update_upstream.py
+
+.PHONY: survivors
+survivors: $(installed_libraries)
+	KERAS_BACKEND=jax "$(libraries)/bin/python" benchmarks/survivors.py \
+		zoo torch jax-x64 jax-float32 onnx keras
 
 # Everyone who is timed, apart from the environment of `make test`.
 peers := .venv-bench
