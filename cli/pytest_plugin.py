@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from lstm_oracle.conformance import Verdict
+    from lstm_oracle.conformance import Identity, Verdict
 
 
 class Oracle:
@@ -29,6 +29,12 @@ class Oracle:
         if not verdict.agrees:
             pytest.fail(str(verdict), pytrace=False)
         return verdict
+
+    def identify(self, fn: Any, *arguments: Any, **options: Any) -> Identity:
+        """The conventions of a black box: `lstm_oracle.conformance.identify`."""
+        from lstm_oracle.conformance import identify
+
+        return identify(fn, *arguments, **options)
 
 
 @pytest.fixture(scope="session")

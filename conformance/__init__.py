@@ -1,13 +1,16 @@
 """Does this implementation agree with the oracle?
 
 `verify_implementations` runs every installed implementation over the matrix of `cases`; `compare`
-holds one result against the oracle, with tolerances that `yardstick` measures. Nothing here imports
-a framework: that happens in a process of its own per implementation.
+holds one result against the oracle, with tolerances that `yardstick` measures. `check` judges any
+function that computes an LSTM, and `identify` finds out a black box's conventions. Nothing here
+imports a framework unless it is given something of that framework's own.
 """
 
 from lstm_oracle.conformance.case import Case, Result, run_oracle
 from lstm_oracle.conformance.compare import compare
 from lstm_oracle.conformance.functions.check import check
+from lstm_oracle.conformance.functions.identify import identify
+from lstm_oracle.conformance.functions.identity import Identity
 from lstm_oracle.conformance.functions.verdict import BlockVerdict, Verdict
 from lstm_oracle.conformance.matrix import cases
 from lstm_oracle.conformance.report import BlockError, CaseReport, ImplementationReport, Status
@@ -19,6 +22,7 @@ __all__ = [
     "BlockVerdict",
     "Case",
     "CaseReport",
+    "Identity",
     "ImplementationReport",
     "Result",
     "Status",
@@ -26,6 +30,7 @@ __all__ = [
     "cases",
     "check",
     "compare",
+    "identify",
     "run_oracle",
     "truth",
     "verify_implementations",

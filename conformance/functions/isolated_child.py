@@ -64,7 +64,8 @@ def _answered(out: IO[bytes], question: Any) -> Subject | None:
         messages.write(out, {"error": type(error).__name__, "message": text[:500]}, {})
         return None
     messages.write(out, header, arrays)
-    return subject  # type: ignore[no-any-return]
+    found: Subject = subject
+    return found
 
 
 def _limit_memory(limit: int) -> None:

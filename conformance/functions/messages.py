@@ -96,7 +96,7 @@ def architecture_of(found: dict[str, Any]) -> Architecture:
     True
     """
     fields = {name: _field_of(value) for name, value in found["fields"].items()}
-    architecture: Architecture = _KINDS[found["kind"]](**fields)  # type: ignore[assignment]
+    architecture: Architecture = _KINDS[found["kind"]](**fields)
     return architecture
 
 

@@ -66,7 +66,7 @@ def regimes(
         recipes = _named(recipes, level)
     elif level == "quick":
         recipes = [recipe for recipe in recipes if recipe.quick]
-    return tuple(_built(recipe, dtype) for recipe in recipes)
+    return tuple(case for recipe in recipes if (case := _built(recipe, dtype)) is not None)
 
 
 def left_out(abilities: Abilities) -> tuple[str, ...]:
@@ -156,7 +156,18 @@ def _fitted(recipe: Recipe, abilities: Abilities) -> Recipe:
     """The recipe without cotangents of what is not returned, or a state that is not taken."""
     letters = "".join(k for k in recipe.cotangents if _gives(abilities, k))
     state = recipe.state and abilities.state
-    return replace(recipe, cotangents=letters, state=state)
+    weights = max(recipe.weights, _least_weights(recipe.architecture))
+    return replace(recipe, cotangents=letters, state=state, weights=weights)
+
+
+def _least_weights(architecture: Architecture) -> float:
+    """Hard sigmoids are looked at on all their pieces, which small weights do not reach."""
+    hard = any(
+        "hard_sigmoid" in getattr(spec, f"{k}_activation")
+        for spec in specs(architecture)
+        for k in spec.gates
+    )
+    return 3.0 if hard else 1.0
 
 
 def _distinct(recipes: list[Recipe]) -> list[Recipe]:
@@ -219,15 +230,22 @@ def _has_kinks(architecture: Architecture) -> bool:
     )
 
 
-_cases: dict[tuple[str, str], Case] = {}
+_cases: dict[tuple[str, str], Case | None] = {}
 _MOST_CASES = 256  # remembered: what is measured on a case is measured once
 
 
-def _built(recipe: Recipe, dtype: str) -> Case:
-    """The case of a recipe, always the same object."""
+def _built(recipe: Recipe, dtype: str) -> Case | None:
+    """The case of a recipe, always the same object.
+
+    None where no draw keeps clear of the kinks of the activations: at this size there is no case
+    in which honest rounding could not end up on the other side of one.
+    """
     key = (repr(recipe), dtype)
     if key not in _cases:
         if len(_cases) >= _MOST_CASES:
             _cases.clear()
-        _cases[key] = matrix.build(recipe, dtype)
+        try:
+            _cases[key] = matrix.build(recipe, dtype)
+        except RuntimeError:
+            _cases[key] = None
     return _cases[key]
