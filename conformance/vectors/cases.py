@@ -329,16 +329,11 @@ def _draw(identifier: str, recipe: Recipe, rng: np.random.Generator) -> Case:
 
 
 def _draw_masks(architecture: Any, recipe: Recipe, rng: np.random.Generator) -> Dropout:
-    """Dropout, and zoneout ("z") of the states that have a rate."""
-    dropout = draw_dropout(architecture, recipe, rng)
-    if "z" not in recipe.dropout:
-        return dropout
-    steps = (recipe.T,) if "t" in recipe.dropout else ()
-
-    def draw(rate: float, size: int) -> Array | None:
-        return 1.0 * rng.integers(0, 2, (recipe.B, *steps, size)) if rate else None
-
-    return dropout._replace(
-        zoneout_h=draw(architecture.zoneout_h, architecture.recurrent_size),
-        zoneout_c=draw(architecture.zoneout_c, architecture.hidden_size),
+    """Dropout, and zoneout of the states that have a rate."""
+    masks = draw_dropout(architecture, recipe, rng)
+    if not isinstance(architecture, Spec):
+        return masks
+    return masks._replace(
+        zoneout_h=masks.zoneout_h if architecture.zoneout_h else None,
+        zoneout_c=masks.zoneout_c if architecture.zoneout_c else None,
     )
