@@ -94,19 +94,14 @@ class DoubleDouble(NDArrayOperatorsMixin):
         """The same numbers in another shape."""
         return self._each(lambda a: a.reshape(*shape))
 
-    def sum(self, axis: Any = None, *, keepdims: bool = False) -> DoubleDouble:
+    def sum(self, axis: int | tuple[int, ...], *, keepdims: bool = False) -> DoubleDouble:
         """The sum over axes, by halves."""
-        axes = range(self.ndim) if axis is None else np.atleast_1d(axis)
         total = self
-        for n in sorted((int(n) % self.ndim for n in axes), reverse=True):
+        for n in sorted((int(n) % self.ndim for n in np.atleast_1d(axis)), reverse=True):
             total = _sum_over(total, n)
             if keepdims:
                 total = total._each(lambda a, n=n: np.expand_dims(a, n))
         return total
-
-    def mean(self, axis: Any, *, keepdims: bool = False) -> DoubleDouble:
-        """The sum over an axis, divided by its length."""
-        return self.sum(axis, keepdims=keepdims) / self.shape[axis]
 
     def __array__(self, *args: Any, **kwargs: Any) -> Array:
         """Refuse: NumPy would go on with 53 digits and nobody would see it."""
@@ -233,19 +228,16 @@ def _matmul(a: DoubleDouble, b: DoubleDouble) -> DoubleDouble:
     """Every product exact to 106 digits, summed by halves, some columns of `a` at a time."""
     rows, columns = math.prod(a.shape[:-1]), b.shape[-1]
     width = max(1, _BLOCK // max(1, rows * columns))
-    total: DoubleDouble | None = None
+    total = DoubleDouble(0.0)
     for start in range(0, a.shape[-1], width):
         piece = slice(start, start + width)
         left, right = a[..., piece, None], b[..., None, piece, :]
-        part = _sum_over(_multiply(left, right), -2)
-        total = part if total is None else _add(total, part)
-    return total if total is not None else DoubleDouble(np.zeros((*a.shape[:-1], columns)))
+        total = _add(total, _sum_over(_multiply(left, right), -2))
+    return total
 
 
 def _sum_over(a: DoubleDouble, axis: int) -> DoubleDouble:
     a = a._each(lambda part: np.moveaxis(part, axis, 0))
-    if len(a) == 0:
-        return DoubleDouble(np.zeros(a.shape[1:]))
     while len(a) > 1:
         half = len(a) // 2
         pairs = _add(a[:half], a[half : 2 * half])

@@ -50,6 +50,12 @@ def spec(**changes):
     return Spec(**{"input_size": I, "hidden_size": H} | changes)
 
 
+def zoneout(**masks):
+    zoned = spec(zoneout_h=0.1)
+    params = {name: draw(*shape) for name, shape in zoned.param_shapes.items()}
+    return run(params=params, spec=zoned, dropout=Dropout(**masks))
+
+
 CASES = {
     # x
     "x of rank 2": (lambda: run(draw(B, T)), "(2, 5)"),
@@ -125,6 +131,20 @@ CASES = {
     "activation_clip Inf": (lambda: spec(activation_clip=float("inf")), "inf"),
     "activation_clip text": (lambda: spec(activation_clip="3"), "'3'"),
     "unknown masked_output": (lambda: spec(masked_output="last"), "'last'"),
+    "layer_norm 1e-5": (lambda: spec(layer_norm=1e-5), "1e-05"),
+    "layer_norm_epsilon 0": (lambda: spec(layer_norm_epsilon=0), "0"),
+    "layer_norm_epsilon infinite": (lambda: spec(layer_norm_epsilon=np.inf), "inf"),
+    "layer_norm_epsilon text": (lambda: spec(layer_norm_epsilon="small"), "'small'"),
+    "zoneout of everything": (lambda: spec(zoneout_c=1.0), "1.0"),
+    "zoneout below 0": (lambda: spec(zoneout_h=-0.1), "-0.1"),
+    "zoneout True": (lambda: spec(zoneout_h=True), "True"),
+    "zoneout masks without zoneout": (
+        lambda: run(dropout=Dropout(zoneout_h=np.ones((B, R)))),
+        "no zoneout",
+    ),
+    "zoneout mask of another width": (lambda: zoneout(zoneout_h=np.ones((B, H + 1))), "(2, 5)"),
+    "zoneout mask per gate": (lambda: zoneout(zoneout_c=np.ones((B, T, 4, H))), "(2, 5, 4, 4)"),
+    "zoneout mask of bool": (lambda: zoneout(zoneout_c=np.ones((B, H), bool)), "bool"),
     # combinators
     "unknown merge": (lambda: Bidirectional(spec(), spec(), merge="max"), "'max'"),
     "halves of two inputs": (lambda: Bidirectional(spec(), spec(input_size=9)), "9"),
