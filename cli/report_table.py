@@ -39,11 +39,15 @@ def implementations_document(
     for report in ran:
         document += _disagreements(report)
     document += _not_covered(ran)
-    missing = [report for report in reports if report.unavailable]
-    if missing:
+    reasons: dict[str, list[str]] = {}
+    for report in reports:
+        if report.unavailable:
+            reasons.setdefault(report.unavailable, []).append(report.implementation)
+    if reasons:
         document.append(Heading("Not run"))
         document += [
-            Paragraph(f"{r.implementation}: {r.unavailable}", "dim", 2, tight=True) for r in missing
+            Paragraph(f"{', '.join(names)}: {reason}", "dim", 2, tight=True)
+            for reason, names in reasons.items()
         ]
     document.append(_verdict(ran))
     return document
