@@ -19,7 +19,8 @@ layer.build(x.shape)
 def loss(kernel):
     if keras.backend.backend() == "jax":
         values = [kernel, *(v.value for v in layer.trainable_variables[1:])]
-        outputs, _ = layer.stateless_call(values, [], x, mask=mask)
+        others = [v.value for v in layer.non_trainable_variables]
+        outputs, _ = layer.stateless_call(values, others, x, mask=mask)
         return outputs.sum()
     return keras.ops.sum(layer(x, mask=keras.ops.convert_to_tensor(mask)))
 
@@ -44,4 +45,4 @@ gradient = keras.ops.convert_to_numpy(gradient)
 print(
     f"loss {float(value):.4f}, {np.isnan(gradient).sum()} of {gradient.size} entries of dW are NaN"
 )
-raise SystemExit(not (np.isfinite(float(value)) and np.isnan(gradient).all()))
+raise SystemExit(not (np.isfinite(float(value)) and bool(np.isnan(gradient).all())))
