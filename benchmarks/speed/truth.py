@@ -32,9 +32,9 @@ Array = np.ndarray
 AFFORDABLE_PRODUCTS = 2e9
 _FEWEST_SEQUENCES = 8
 # `conformance` takes the largest error of eight runs with random rounding; here each of two
-# witnesses runs once, as it rounds by itself. Of 16 contenders, forward at T 100, B 128,
-# I 512, H 512, honest ones came to 0.9 of the tolerance without this factor.
-_ONE_RUN = 2.0
+# witnesses runs once, as it rounds by itself. Of 16 contenders at three shapes, honest ones came to
+# 1.6 of the tolerance without this factor: XLA adds up 1000 steps in another order.
+_ONE_RUN = 3.0
 
 
 def make_case(workload: Workload, seed: int = 0) -> Case:
@@ -111,7 +111,7 @@ class Truth:
     def measured(cls, workload: Workload, case: Case | None = None) -> Truth:
         """Run the oracle, and two honest witnesses in float32; by default on `make_case`.
 
-        The yardstick is twice the larger error of the oracle and of the textbook in plain float32;
+        The yardstick is three times the larger error of the oracle and of the textbook in plain float32;
         a 16-bit format's is that times the ratio of the unit roundoffs.
         """
         rows = checked_sequences(workload)
