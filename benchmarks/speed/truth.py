@@ -33,7 +33,7 @@ AFFORDABLE_PRODUCTS = 2e9
 _FEWEST_SEQUENCES = 8
 # `conformance` takes the largest error of eight runs with random rounding; here each of two
 # witnesses runs once, as it rounds by itself. Of 16 contenders at three shapes, honest ones came to
-# 1.6 of the tolerance without this factor: XLA adds up 1000 steps in another order.
+# 1.4 of the tolerance without this factor, in sums of 1000 steps or of 2048 products.
 _ONE_RUN = 3.0
 
 
@@ -111,8 +111,8 @@ class Truth:
     def measured(cls, workload: Workload, case: Case | None = None) -> Truth:
         """Run the oracle, and two honest witnesses in float32; by default on `make_case`.
 
-        The yardstick is three times the larger error of the oracle and of the textbook in plain float32;
-        a 16-bit format's is that times the ratio of the unit roundoffs.
+        The yardstick is three times the larger error of the oracle and of the textbook in plain
+        float32; a 16-bit format's is that times the ratio of the unit roundoffs.
         """
         rows = checked_sequences(workload)
         part = select(make_case(workload) if case is None else case, rows)

@@ -84,7 +84,7 @@ class Workload:
                 raise ValueError(_not_a_shape(text))
         if len(sizes) != 4:
             raise ValueError(_not_a_shape(text))
-        return cls(*sizes, **options)
+        return cls(**dict(zip("TBIH", sizes, strict=True)), **options)
 
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> Workload:
