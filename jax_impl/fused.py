@@ -9,7 +9,7 @@ Equations
 With packed weights, gates in the order i, f, o, g, and the halves of sigma(z) = tanh(z/2)/2 + 1/2
 folded into them, so that one tanh serves all gates::
 
-    a = tanh(x_t @ W + b + h_{t-1} @ U)          i, f, o = a/2 + 1/2      g = a
+    a = tanh(x_t @ W + h_{t-1} @ U + b)          i, f, o = a/2 + 1/2      g = a
     c_t = f * c_{t-1} + i * g                    h_t = o * tanh(c_t)
     k = (1 - a^2) * (g/2, c_{t-1}/2, tanh(c_t)/2, i)        e = o * (1 - tanh^2(c_t))
 
@@ -87,8 +87,7 @@ class Factors(NamedTuple):
     """What the backward loop multiplies with, once the forward loop has been."""
 
     k: Any  # (T, B, 4H)
-    e: Any  # (T, B, H)
-    f: Any  # (T, B, H)
+    e_f: Any  # (T, B, 2H), side by side: XLA fills one array faster than two of a shape
 
 
 # --- a layer --------------------------------------------------------------------------------------
@@ -197,8 +196,8 @@ recurrence.defvjp(_forward, _backward)
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
 def _run(how: How, operands: Operands, marks: Marks) -> tuple[Any, Factors]:
     """Output, and the factors that its backward pass needs."""
-    (k, e, f), y, state = _advance(how, operands, marks, factors=True)
-    return (y, state), Factors(k, e, f)
+    factors, y, state = _advance(how, operands, marks, factors=True)
+    return (y, state), factors
 
 
 @_run.defjvp
@@ -241,7 +240,7 @@ def _plain(how: How, operands: Operands, marks: Marks) -> tuple[jax.Array, State
         if marks.cut is not None:
             state = jax.tree.map(lambda s: jnp.where(marks.cut, jax.lax.stop_gradient(s), s), state)
         safe = _where(marks.real, state, jax.tree.map(jnp.zeros_like, state))
-        a = tanh(z + _recurrent_product(how, safe.h, dropout_h, operands.U))
+        a = tanh(_pre_activations(how, z, safe.h, dropout_h, operands))
         i, f, o, g = _gates(a)
         c = f * safe.c + i * g
         h = (o * tanh(c)).astype(state.h.dtype)
@@ -257,7 +256,7 @@ def _plain(how: How, operands: Operands, marks: Marks) -> tuple[jax.Array, State
 
 
 def _advance(how: How, operands: Operands, marks: Marks, *, factors: bool) -> Any:
-    """(k, e, f) of every step where `factors`, else Nones; h of every step; the last state."""
+    """Factors of every step where asked for, else None; h of every step; the last state."""
     z = _input_products(how, operands)  # (T, B, 4H)
     each, every = _by_step(operands, marks)
     _, dropout_h, marks = each
@@ -265,7 +264,7 @@ def _advance(how: How, operands: Operands, marks: Marks, *, factors: bool) -> An
     def step(state: State, z: Any, inputs: Any) -> Any:
         dropout_h, marks = inputs
         dropout_h = every[0] if every is not None else dropout_h
-        a = jnp.tanh(z + _recurrent_product(how, state.h, dropout_h, operands.U))  # (B, 4H)
+        a = jnp.tanh(_pre_activations(how, z, state.h, dropout_h, operands))  # (B, 4H)
         i, f, o, g = _gates(a)
         c = f * state.c + i * g
         tanh_c = jnp.tanh(c)
@@ -276,13 +275,12 @@ def _advance(how: How, operands: Operands, marks: Marks, *, factors: bool) -> An
         e = o * (1 - tanh_c * tanh_c)
         if marks.real is not None:
             k, e, f = (jnp.where(marks.real, a, at) for a, at in ((k, 0), (e, 0), (f, 1)))
-        return new, k, (new.h, e, f)
+        return new, k, (new.h, jnp.concatenate([e, f], axis=-1))
 
-    wide = z.dtype
     B, H = operands.state.c.shape
-    like = [((B, H), operands.state.h.dtype)] + [((B, H), wide)] * (2 if factors else 0)
-    state, k, (y, *e_and_f) = _steps(how, step, operands.state, z, (dropout_h, marks), like)
-    return (k, *e_and_f) if factors else (None,) * 3, y, state
+    like = [((B, H), operands.state.h.dtype), ((B, 2 * H), z.dtype)][: 2 if factors else 1]
+    state, k, (y, *e_f) = _steps(how, step, operands.state, z, (dropout_h, marks), like)
+    return Factors(k, *e_f) if factors else None, y, state
 
 
 def _retreat(
@@ -297,7 +295,8 @@ def _retreat(
     U_transposed = operands.U.T.astype(wide)
 
     def step(d_state: State, k: Any, inputs: Any) -> Any:
-        d_y, e, f, dropout_h, marks = inputs
+        d_y, e_f, dropout_h, marks = inputs
+        e, f = jnp.split(e_f, 2, axis=-1)
         dropout_h = every[0] if every is not None else dropout_h
         d_h = d_state.h + d_y
         d_c = d_state.c + d_h * e
@@ -312,7 +311,7 @@ def _retreat(
         return d_state, d_z, ()
 
     d_state = State(d_state.h.astype(wide), d_state.c)
-    inputs = (d_y.astype(wide), factors.e, factors.f, dropout_h, marks)
+    inputs = (d_y.astype(wide), factors.e_f, dropout_h, marks)
     d_state, d_z, () = _steps(how, step, d_state, factors.k, inputs, [], reverse=True)
     return _parameter_gradients(how, operands, y, d_z, d_state)
 
@@ -426,12 +425,15 @@ def _gates(a: jax.Array) -> list[jax.Array]:
 
 def _input_products(how: How, operands: Operands) -> jax.Array:
     T, B, I = operands.x.shape
-    z = _product(how, operands.x.reshape(T * B, I), operands.W).reshape(T, B, -1)
+    return _product(how, operands.x.reshape(T * B, I), operands.W).reshape(T, B, -1)
+
+
+def _pre_activations(
+    how: How, z_x: jax.Array, h: jax.Array, dropout_h: Any, operands: Operands
+) -> jax.Array:
+    """The bias is added here, where it costs no pass over the memory."""
+    z = z_x + _product(how, h if dropout_h is None else h * dropout_h, operands.U)
     return z if operands.b is None else z + operands.b
-
-
-def _recurrent_product(how: How, h: jax.Array, dropout_h: Any, U: jax.Array) -> jax.Array:
-    return _product(how, h if dropout_h is None else h * dropout_h, U)
 
 
 def _product(how: How, a: jax.Array, b: jax.Array) -> jax.Array:
