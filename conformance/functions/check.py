@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import time
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -128,7 +129,8 @@ def check(
         time_limit=time_limit, memory_limit=memory_limit,
     )  # fmt: skip
     try:
-        abilities = subject.abilities()
+        with _no_warnings():
+            abilities = subject.abilities()
     except (BadSignature, KeyboardInterrupt):
         raise
     except Exception as error:
@@ -145,8 +147,7 @@ def check(
 def _examined(subject: Subject, case: Case, abilities: Abilities) -> Evidence:
     """One case, whatever comes of it."""
     try:
-        with np.errstate(all="ignore"), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with _no_warnings():
             result = subject.run(case)
     except (BadSignature, KeyboardInterrupt):
         raise
@@ -157,6 +158,14 @@ def _examined(subject: Subject, case: Case, abilities: Abilities) -> Evidence:
             return _without_answer(case, "unsupported", f"refuses a length of zero: {error}")
         return _without_answer(case, "error", _said(error))
     return Evidence(case, result, _judged(case, result, abilities))
+
+
+@contextmanager
+def _no_warnings() -> Iterator[None]:
+    """Saturated cases overflow here and there, which is no disagreement."""
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def _judged(case: Case, result: Result, abilities: Abilities) -> CaseReport:

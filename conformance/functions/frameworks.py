@@ -213,12 +213,18 @@ def _roots(function: Callable[..., Any]) -> Iterator[str]:
         if code is None or code in seen:
             continue
         seen.add(code)
-        for word in _words(code):
-            value = names.get(word)
+        for value in (*map(names.get, _words(code)), *_enclosed(plain)):
             if inspect.ismodule(value):
                 yield value.__name__.partition(".")[0]
             elif callable(value) and getattr(value, "__module__", "") == plain.__module__:
                 waiting.append(value)
+
+
+def _enclosed(function: Any) -> Iterator[Any]:
+    """What a function inside another one has of it."""
+    for cell in getattr(function, "__closure__", None) or ():
+        with contextlib.suppress(ValueError):  # not filled yet
+            yield cell.cell_contents
 
 
 def _words(code: Any) -> Iterator[str]:
