@@ -26,6 +26,7 @@ class Verb(NamedTuple):
 
 VERBS = (
     Verb("verify", "verify", "hold implementations, or your own Keras model, to the oracle"),
+    Verb("check", "check", "hold a function of your own to the oracle"),
     Verb("diagnose", "diagnose", "find out why a Keras LSTM does not train"),
     Verb("vectors", "vectors", "write test vectors for implementations in any language"),
     Verb("explain", "explain", "what a finding of diagnose means, and what to do"),
@@ -39,6 +40,7 @@ examples:
   lstm-oracle verify --quick                       the cases that matter most
   lstm-oracle verify model.keras --data x.npz      the LSTM layers of your own model
   lstm-oracle verify --format junit --output verify.xml
+  lstm-oracle check my_kernel:lstm                 a function of your own
   lstm-oracle diagnose model.keras --data x.npz    why it does not train
   lstm-oracle diagnose --script train.py           the same, of your own script
   lstm-oracle explain LSTM010                      a finding's page
