@@ -212,7 +212,7 @@ def vary(tree: Any, axes: frozenset[str]) -> Any:
 
 def _vma(leaf: Any) -> frozenset[str]:
     # Older versions of JAX do not know of it.
-    return getattr(jax.core.get_aval(leaf), "vma", frozenset())
+    return getattr(jax.typeof(leaf), "vma", frozenset())
 
 
 def _if_any(mask: Any) -> tuple[Any, ...]:
