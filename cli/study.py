@@ -147,7 +147,13 @@ def _built_in(arguments: argparse.Namespace) -> tuple[list[Any], dict[str, Any]]
         "forget bias": choice.setting.bias, "hidden size": choice.hidden_size,
         "training steps": choice.steps,
     }  # fmt: skip
-    return [of_task(choice, seed) for seed in range(arguments.seeds)], facts
+    try:
+        return [of_task(choice, seed) for seed in range(arguments.seeds)], facts
+    except FileNotFoundError as error:
+        raise CommandError(
+            f"--task: got {choice.task!r}, whose data {error.filename} is not there, expected a "
+            "checkout of the repository. Take adding or copy memory."
+        ) from error
 
 
 def _one_of(option: str, value: str, known: Any) -> None:

@@ -317,7 +317,7 @@ def variance_table(data: dict[str, Any]) -> Table:
     rows = [
         (
             row["setting"], f"{row['task']} {row['length']}", row["quantity"],
-            f"{row['predicted']:.3g}", _number(row["measured"]),
+            f"{row['uncorrelated']:.3g}", f"{row['predicted']:.3g}", _number(row["measured"]),
             f"{row['measured']['mean'] / row['predicted']:.2f}" if row["predicted"] else "-",
         )
         for row in data["variance"]

@@ -96,7 +96,7 @@ def write_whole(path: Path, arrays: dict[str, np.ndarray]) -> None:
     """All or nothing: into a temporary file beside it, then renamed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
-        np.savez_compressed(file, **arrays)
+        np.savez_compressed(file, allow_pickle=False, **arrays)
     os.replace(file.name, path)
 
 

@@ -198,7 +198,7 @@ class Flow:
             "longest lag that float32 still adds (steps)": float(self.lags.reach),
             "largest Lyapunov exponent (per step)": self.lyapunov,
             "effective memory length (steps)": self.memory,
-            "gradient noise scale (sequences)": self.noise,
+            "gradient noise scale (sequences; below 0: no signal above noise)": self.noise,
         }
 
 

@@ -51,6 +51,11 @@ class Choice:
 
 def of_task(choice: Choice, seed: int) -> list[Layer]:
     """The layers of a built-in network after `steps` training steps, on held-out sequences."""
+    return trained(choice, seed)[0]
+
+
+def trained(choice: Choice, seed: int) -> tuple[list[Layer], float]:
+    """The layers of a built-in network, and its held-out skill (NaN without a training step)."""
     import jax
 
     from lstm_oracle.benchmarks.study.tasks import TASKS
@@ -59,15 +64,18 @@ def of_task(choice: Choice, seed: int) -> list[Layer]:
     task = TASKS[choice.task][0](choice.length)
     stack = specs(task.input_size, choice.hidden_size, choice.depth)
     params = draw(choice.setting, stack, task.output_size, task.length, seed)
+    skill = float("nan")
     if choice.steps:
         recipe = Recipe(steps=choice.steps, evaluations=1)
-        params, _ = jax.jit(lambda p: fit(p, seed, task, stack, recipe))(params)
-    return _with_gradients(params, task, stack, choice.sequences)
+        params, losses = jax.jit(lambda p: fit(p, seed, task, stack, recipe))(params)
+        skill = float(task.skill(losses[-1]))
+    return _with_gradients(params, task, stack, choice.sequences), skill
 
 
 def _with_gradients(params: Any, task: Any, stack: tuple[Spec, ...], sequences: int) -> list[Layer]:
-    x, target, lengths, counted = (
-        None if a is None else np.asarray(a)[:sequences] for a in task.held_out
+    x, target, lengths = (np.asarray(a)[:sequences] for a in task.held_out[:3])
+    counted = (
+        None if task.held_out.counted is None else np.asarray(task.held_out.counted)[:sequences]
     )
     mask = np.arange(x.shape[1]) < lengths[:, None]
     double = [{name: np.asarray(a, float) for name, a in p.items()} for p in params["layers"]]
@@ -135,7 +143,8 @@ def of_model(
     captured = capture(model, take(x), take(y), take(sample_weight), seed=seed)
     seen = [call for call in captured if not isinstance(call, Unsupported)]
     if not seen:
-        reasons = "; ".join(f"{c.layer_path}: {c.reason}" for c in captured) or "it has none"
+        blind = [call for call in captured if isinstance(call, Unsupported)]
+        reasons = "; ".join(f"{c.layer_path}: {c.reason}" for c in blind) or "it has none"
         raise ValueError(
             f"model {model.name!r} has no LSTM that can be looked into ({reasons}), expected one. "
             "Pass a model with a keras.layers.LSTM."
@@ -151,10 +160,10 @@ def _of_call(call: Any) -> list[Layer]:
     x, mask = call.x[:, order].astype(float), None if call.mask is None else call.mask[:, order]
     several = isinstance(inner, Stack)
     stack = inner.layers if several else (inner,)
-    params, states, finals = (
-        part if several else (part,) for part in (call.params, call.state, call.d_final_state)
-    )
-    finals = finals if call.d_final_state is not None else (None,) * len(stack)
+    params, states = (part if several else (part,) for part in (call.params, call.state))
+    finals: Any = (None,) * len(stack)
+    if call.d_final_state is not None:
+        finals = call.d_final_state if several else (call.d_final_state,)
     inputs, tapes = [x], []
     for spec, p, state in zip(stack, params, states, strict=True):
         (y, _), tape = forward(spec, _double(p), inputs[-1], State(*map(_float, state)), mask)

@@ -30,7 +30,7 @@ class Number:
     seeds: tuple[float, ...]
 
     @classmethod
-    def of(cls, values: Sequence[float]) -> Number:
+    def of(cls, values: Sequence[float] | np.ndarray) -> Number:
         """From one value per seed; one that is not finite leaves no mean."""
         each = np.asarray(values, float)
         low, high = interval(each)

@@ -34,12 +34,12 @@ def run_way(words: list[str], folder: Path, seeds: int, steps: int) -> dict[str,
     command += ["--seeds", str(seeds), "--steps", str(steps), "--keep", str(folder), *words]
     command += ["--result", str(folder / "summary.json")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    [file] = list(folder.glob("*.npz")) or [None]
-    if done.returncode or file is None:
+    kept = list(folder.glob("*.npz"))
+    if done.returncode or not kept:
         raise RuntimeError(
             f"{' '.join(command)} ended with {done.returncode}: {done.stderr[-800:]}"
         )
-    with np.load(file, allow_pickle=False) as stored:
+    with np.load(kept[0], allow_pickle=False) as stored:
         return {name: stored[name] for name in stored.files}
 
 

@@ -87,7 +87,7 @@ def _layer(
     weights: Weights, bias: str, spec: Spec, longest: int, rng: np.random.Generator
 ) -> dict[str, Array]:
     I, H = spec.input_size, spec.hidden_size
-    drawn = {}
+    drawn: dict[str, Array] = {}
     for letter, rule, rows in (("W", weights.W, I), ("U", weights.U, H)):
         blocks = initializers.draw_gates(
             rule, (rows, H), spec.gates, rng, per_gate=weights.per_gate

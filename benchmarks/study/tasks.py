@@ -122,7 +122,9 @@ def vowels(length: int) -> Task:
         x = ((stored[f"x{suffix}"][rows] - mean) / deviation)[:, ::every]
         x = np.where((np.arange(x.shape[1]) < lengths[:, None])[..., None], x, 0)
         target = stored[f"y{suffix}"][rows].astype(np.int32)
-        return Batch(*(jnp.asarray(a) for a in (x.astype(np.float32), target, lengths)), None)
+        return Batch(
+            jnp.asarray(x.astype(np.float32)), jnp.asarray(target), jnp.asarray(lengths), None
+        )
 
     held = np.random.default_rng(0).permutation(len(stored["y"]))[:HELD_OUT]
     return _stored("Japanese Vowels", part("_train", slice(None)), part("", held), 9)
@@ -138,7 +140,7 @@ def digits(length: int) -> Task:
 
     def part(rows: Any) -> Batch:
         lengths = np.full(len(rows), length)
-        return Batch(*(jnp.asarray(a) for a in (x[rows], y[rows], lengths)), None)
+        return Batch(jnp.asarray(x[rows]), jnp.asarray(y[rows]), jnp.asarray(lengths), None)
 
     return _stored("digits", part(order[:1200]), part(order[-HELD_OUT:]), 10)
 

@@ -24,6 +24,7 @@ from lstm_oracle.diagnosis.report.plots import left_out
 from lstm_oracle.diagnosis.report.series import Grid
 
 _CELLS = (80, 200)  # rows and columns of a heat map at most
+_ROW_NAMES = 12  # that fit below one another
 
 
 def draw_heatmap(figure: Figure, points: int) -> Content:
@@ -69,7 +70,7 @@ def _panel(figure: Figure, panel: Grid, small: Grid, wide: float) -> Block:
     values = small.values[np.isfinite(small.values)]
     low, high = (float(values.min()), float(values.max())) if len(values) else (0.0, 1.0)
     colours, low, high = image.colours_for(low, high)
-    left = 12 + max((text_width(name) for name in _shown(panel.rows, 8)), default=10)
+    left = 12 + max((text_width(name) for name in _shown(panel.rows, _ROW_NAMES)), default=10)
     left = min(left, wide / 3)
     top, height = 46.0, 190.0 if wide < 400 else 230.0
     area = wide - left - 8
@@ -85,7 +86,7 @@ def _panel(figure: Figure, panel: Grid, small: Grid, wide: float) -> Block:
     parts.append(
         f'<rect class="g" x="{px(left)}" y="{px(top)}" width="{px(area)}" height="{px(height)}"/>'
     )
-    for share, name in _spread(panel.rows, 8):
+    for share, name in _spread(panel.rows, _ROW_NAMES):
         parts.append(svg_text(left - 6, top + share * height + 4, fit(name, left - 6), "e"))
     for share, name in _spread(panel.columns, 6):
         parts.append(

@@ -50,8 +50,13 @@ def flow(params):
 # d_c_t = d_c_T * f_T * f_{T-1} * ... * f_{t+1}
 # ```
 #
-# With b_f = 0 a gate is about 1/2: after 60 steps 2^-60 = 9e-19 is left, less than float32 can add
-# to anything. With b_f = 1 it is about 0.73: 6e-9. With b_f = 4, 0.98: a third of it.
+# With b_f = 0 a gate is about 1/2, and after 60 steps hardly more than 2^-60 is left; with b_f = 1
+# it is about 0.73, with b_f = 4 about 0.98. In the figures the cell path is a straight line on a
+# log scale: its slope is the mean of log f, and the weights have no part in it.
+#
+# What comes through the gates is the rest of the picture. It dies more slowly than the cell path
+# where the forget gate is small, and where it is large it grows: every step that remembers hands
+# the error to the gates again, and their sums add up.
 
 # %%
 steps = np.arange(1, T + 1)
@@ -75,8 +80,8 @@ def by_path(title, params):
 # ## Through the gates: weights and slopes
 #
 # Each step back through a gate multiplies by a recurrent matrix and by slopes of at most 1/4 (a
-# sigmoid's) or 1 (tanh's). With orthogonal matrices this shrinks; with matrices six times larger
-# it can grow, until saturation makes the slopes small.
+# sigmoid's) or 1 (tanh's). Four gates add up. With matrices six times larger the error grows by
+# orders of magnitude: an exploding gradient. The cell path hardly notices.
 
 # %%
 by_path("Recurrent weights six times orthogonal, forget bias 1", layer(1, scale=6.0))

@@ -8,18 +8,21 @@
 import numpy as np
 
 from lstm_oracle.benchmarks.study import inside
-from lstm_oracle.benchmarks.study.layers import Choice, of_task
+from lstm_oracle.benchmarks.study.layers import Choice, trained
 from lstm_oracle.benchmarks.study.report import Table
 from lstm_oracle.benchmarks.study.settings import Setting
 from lstm_oracle.diagnosis.findings import Figure
 from lstm_oracle.reference import forward
 
 choice = Choice("adding", 16, Setting("orthogonal", "1"), hidden_size=8, steps=600)
-[layer] = of_task(choice, seed=0)
+[layer], skill = trained(choice, seed=0)
+if skill < 0.9:
+    raise RuntimeError(f"the network has not learnt to add: its skill is {skill:.2f}")
 _, tape = forward(layer.spec, layer.params, layer.x, layer.state, layer.mask)
 trace = tape.trace()
 x = layer.x[0]
 marked = np.flatnonzero(x[:, 1])
+print(f"held-out skill: {skill:.3f} (1 is perfect)")
 print("marked steps:", [int(t) + 1 for t in marked], " numbers:", x[marked, 0].round(3))
 print("their sum:", x[marked, 0].sum().round(3))
 

@@ -84,7 +84,7 @@ def singular_values(jacobians: Array) -> Array:
 
 def lyapunov_exponents(jacobians: Array, real: Array) -> Array:
     """(B, N) by the QR method, per real step; -inf for a direction that dies at once."""
-    Q, growth = np.eye(jacobians.shape[-1]), 0.0
+    Q, growth = np.eye(jacobians.shape[-1]), np.zeros(jacobians.shape[:1] + jacobians.shape[-1:])
     for t in range(jacobians.shape[1]):
         Q_t, R_t = np.linalg.qr(jacobians[:, t] @ Q)
         with np.errstate(divide="ignore"):

@@ -38,7 +38,7 @@ def effective_rank(h: Array, real: Array) -> float:
 
 def dead(h: Array, real: Array) -> Array:
     """(H,) True for a unit that hardly ever changes."""
-    return _rows(h, real).std(axis=0) < DEAD
+    return np.less(_rows(h, real).std(axis=0), DEAD)
 
 
 def duplicate(h: Array, real: Array) -> Array:
