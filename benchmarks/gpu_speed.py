@@ -16,11 +16,11 @@ FlashRNN is `pip install flashrnn`, and compiles itself with nvcc.
 from __future__ import annotations
 
 import argparse
+import subprocess
 import sys
 from pathlib import Path
 
 from lstm_oracle.benchmarks.speed import machine
-from lstm_oracle.cli.main import main as lstm_oracle
 
 RESULTS = Path(__file__).parent / "results"
 WIDTHS = (64, 128, 256, 512, 1024)
@@ -42,6 +42,12 @@ def shapes(quick: bool) -> list[str]:
     return list(dict.fromkeys(found))
 
 
+def lstm_oracle(*words: str) -> int:
+    """The exit status of `lstm-oracle WORDS`, of this Python's installation."""
+    run = "import sys; from lstm_oracle.cli.main import main; sys.exit(main())"
+    return subprocess.run([sys.executable, "-c", run, *words], check=False).returncode
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--quick", action="store_true")
@@ -51,12 +57,12 @@ def main() -> int:
         return 2
     sizes = [word for shape in shapes(quick) for word in ("--shape", shape)]
     json, page = RESULTS / "speed_gpu.json", RESULTS / "speed_gpu.html"
-    check = lstm_oracle(["bench", "--check", "--device", "gpu", "--progress"])
+    check = lstm_oracle("bench", "--check", "--device", "gpu", "--progress")
     speed = lstm_oracle(
-        ["bench", *sizes, "--dtype", "float32", "--dtype", "bfloat16", "--device", "all",
-         "--keep", str(json), "--progress"]
+        "bench", *sizes, "--dtype", "float32", "--dtype", "bfloat16", "--device", "all",
+        "--keep", str(json), "--progress",
     )  # fmt: skip
-    lstm_oracle(["bench", "--from", str(json), "--format", "html", "--output", str(page)])
+    lstm_oracle("bench", "--from", str(json), "--format", "html", "--output", str(page))
     return max(check, speed)
 
 

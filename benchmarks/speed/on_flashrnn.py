@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from typing import Any
 
 import flashrnn
@@ -25,8 +26,6 @@ class FlashRNN:
 
     def versions(self) -> dict[str, str]:
         """PyTorch's and FlashRNN's."""
-        from importlib.metadata import version
-
         return {"torch": torch.__version__, "flashrnn": version("flashrnn")}
 
     def unsupported(self, workload: Workload, mode: Mode) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib.metadata import version
 from typing import Any, Literal
 
 import jax
@@ -13,7 +14,7 @@ from lstm_oracle.benchmarks.speed.contender import cells, composed, result
 from lstm_oracle.benchmarks.speed.workload import Mode, Workload
 from lstm_oracle.conformance.case import Case, Result
 from lstm_oracle.reference.layouts import gradients_from_layout, to_layout
-from lstm_oracle.reference.spec import Spec, State
+from lstm_oracle.reference.spec import Directions, Spec, State
 
 Array = np.ndarray
 Network = Callable[..., Any]  # (weights, x, states, mask) to (y, states), states one per cell
@@ -37,8 +38,6 @@ class OnJax:
 
     def versions(self) -> dict[str, str]:
         """JAX's, and those of what is built on it."""
-        from importlib.metadata import version
-
         return {"jax": jax.__version__, **{name: version(name) for name in self._packages}}
 
     def unsupported(self, workload: Workload, mode: Mode) -> str:
@@ -145,8 +144,6 @@ class _Nest:
         self._workload = workload
 
     def __call__(self, parts: Any) -> Any:
-        from lstm_oracle.reference.spec import Directions
-
         layers = list(parts)
         if self._workload.directions == 2:
             layers = [Directions(*layers[n : n + 2]) for n in range(0, len(layers), 2)]

@@ -15,7 +15,7 @@ from lstm_oracle.benchmarks.speed.workload import Mode, Workload
 from lstm_oracle.conformance.adapters import keras_lstm, ours_keras
 from lstm_oracle.conformance.adapters.keras_network import Network
 from lstm_oracle.conformance.case import Case, Result
-from lstm_oracle.reference.spec import State
+from lstm_oracle.reference.spec import Bidirectional, Directions, Stack, State
 from lstm_oracle.reference.tree import flatten
 
 Run = Callable[..., Any]
@@ -51,8 +51,8 @@ class _Prepared:
 
     def place(self, case: Case) -> Any:
         if self._network is None:
-            self._network = Network(_with_options(case, self._contender.options),
-                                    self._contender.make)  # fmt: skip
+            options = dict(self._contender.options)
+            self._network = Network(replace(case, options=options), self._contender.make)
             self._run = _BACKENDS[keras.backend.backend()](
                 self._network, self._mode, self._contender.jit_compile
             )
@@ -88,12 +88,6 @@ class _Prepared:
         return result(case, y, pairs, d_cells, d_x)
 
 
-def _with_options(case: Case, options: Any) -> Case:
-    from dataclasses import replace
-
-    return replace(case, options=dict(options))
-
-
 def _leaves(states: Any) -> list[Any]:
     return [a for state in states for a in state]
 
@@ -127,8 +121,6 @@ def _forward(network: Network, x: Any, states: Any, mask: Any) -> list[Any]:
 
 def _nested(network: Network, states: Any) -> Any:
     """In the nesting of the architecture."""
-    from lstm_oracle.reference.spec import Bidirectional, Directions, Stack
-
     architecture = network.node.architecture
     layers = architecture.layers if isinstance(architecture, Stack) else (architecture,)
     rest = list(states)

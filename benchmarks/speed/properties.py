@@ -14,7 +14,7 @@ import dataclasses
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -28,6 +28,9 @@ from lstm_oracle.conformance.sampled_yardstick import select
 from lstm_oracle.reference import initializers
 from lstm_oracle.reference.spec import Spec
 from lstm_oracle.reference.tree import map_leaves
+
+if TYPE_CHECKING:
+    from lstm_oracle.benchmarks.speed.bench import Plan
 
 Array = np.ndarray
 
@@ -121,7 +124,7 @@ def look(case: Case, y: Array, d_x: Array) -> Look:
 
 
 def check(
-    plan: Any, *, progress: Callable[[str], None] | None = None, regimes: tuple[str, ...] = ()
+    plan: Plan, *, progress: Callable[[str], None] | None = None, regimes: tuple[str, ...] = ()
 ) -> list[Property]:
     """Every contender of ours, on every device, at every workload, under every initialization."""
     say, found = progress or (lambda line: None), []
