@@ -254,7 +254,8 @@ def _child(module: str, path: Path, mutant: Mutant | None) -> int:
         code = compile(mutant.tree, str(path), "exec")
         sys.meta_path.insert(0, _Finder(name, path, code))
     os.chdir(ROOT)
-    options = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:randomly", "--no-header"]
+    options = ["-x", "-q", "--no-header", "-p", "no:cacheprovider"]
+    options += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # of what was imported before
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         # One file after the other: most mutants fall to the first.
         return next((1 for test in TESTS[module] if pytest.main([*options, test]) != 0), 0)
