@@ -21,11 +21,12 @@ from lstm_oracle import reference
 from lstm_oracle.conformance.case import Case, Result
 from lstm_oracle.conformance.functions import weights
 from lstm_oracle.conformance.functions.identity import Identity, Item
+from lstm_oracle.conformance.functions.objects import AdapterSubject
 from lstm_oracle.conformance.functions.subject import BadSignature, Subject
 from lstm_oracle.conformance.functions.subjects import subject_of
 from lstm_oracle.conformance.rounding import to_format
-from lstm_oracle.reference.layouts import Layout
-from lstm_oracle.reference.spec import Reverse, Spec, State
+from lstm_oracle.reference.layouts import Layout, from_layout, to_layout
+from lstm_oracle.reference.spec import Architecture, Chunks, Reverse, Spec, State
 
 Array = np.ndarray
 Params = dict[str, Array]
@@ -147,7 +148,13 @@ def identify(
         fn, spec, layout=places, isolate=False, time_limit=60.0, memory_limit=4 << 30,
         **{**defaults, **options},
     )  # fmt: skip
-    return _Examination(subject, row).identity()
+    try:
+        return _Examination(subject, row).identity()
+    except _Refuses as error:
+        raise ValueError(
+            f"{subject.name} {error}, expected something that can be called on a small batch of "
+            "its layer. Check the spec, the layout and the arguments."
+        ) from error
 
 
 class _Examination:
@@ -161,6 +168,7 @@ class _Examination:
                 "one."
             )
         self.subject, self.row, self.spec = subject, row, single
+        self.adapter = isinstance(subject, AdapterSubject)
         self.calls = 1  # the one that shows what is returned
         self.abilities = subject.abilities()
         self.rng = np.random.default_rng(0)
@@ -214,6 +222,7 @@ class _Examination:
         if self.calls >= MOST_CALLS:
             raise _Refuses(f"more than {MOST_CALLS} calls")
         self.calls += 1
+        case = self._through_adapter(case) if self.adapter else case
         try:
             with np.errstate(all="ignore"), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
@@ -222,6 +231,25 @@ class _Examination:
             raise
         except Exception as error:
             raise _Refuses(f"raised {type(error).__name__}: {str(error)[:100]}") from error
+
+    def _through_adapter(self, case: Case) -> Case:
+        """The case with which an adapter hands exactly these arrays to its library.
+
+        An adapter takes canonical parameters and stores them in the library's layout; what is read
+        from these arrays by the same row is stored as these arrays again. Where it knows what its
+        library emits at masked steps, and refuses all else, that is what the library is asked.
+        """
+        spec = self.spec
+        places = dataclasses.replace(self.row, gates=_PLACES, forget_bias=0.0)
+        raw = to_layout(places, spec, case.params)
+        case = dataclasses.replace(case, params=from_layout(self.row, spec, raw))
+        adapter = self.subject.adapter  # type: ignore[attr-defined]
+        for rule in ("previous", "zero", "state"):
+            own = dataclasses.replace(spec, masked_output=rule)  # type: ignore[arg-type]
+            asked = dataclasses.replace(case, architecture=_like(case.architecture, own))
+            if not adapter.unsupported(dataclasses.replace(asked, options={})):
+                return asked
+        return case
 
     def _vector(self, result: Result) -> Array:
         """Those outputs that the box gives."""
@@ -565,6 +593,13 @@ class _Examination:
         y = trace.o * np.tanh(np.clip(trace.c, -bound, bound))
         final = State(y[:, -1], output.state.c)
         return Result(y[:, ::-1] if known.direction == "backward, original order" else y, final)
+
+
+def _like(architecture: Architecture, spec: Spec) -> Architecture:
+    """The architecture of one layer with another Spec."""
+    if isinstance(architecture, (Reverse, Chunks)):
+        return dataclasses.replace(architecture, layer=_like(architecture.layer, spec))
+    return spec
 
 
 def _together(guesses: Sequence[_Known], placed: Params, case: Case) -> list[Result]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 from lstm_oracle.conformance import matrix
@@ -49,6 +50,8 @@ class AdapterSubject:
 
     def run(self, case: Case, *, gradients: bool = True) -> Result:
         """The adapter's answer."""
+        options = {name: value for name, value in case.options.items() if name != "forward"}
+        case = dataclasses.replace(case, options=options)
         reason = self.adapter.unsupported(case)
         if reason:
             raise Refused(reason)
