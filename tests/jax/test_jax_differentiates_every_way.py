@@ -34,7 +34,10 @@ def run_of(problem):
     """The problem's function of params, x and state; and where to evaluate it."""
 
     def run(params, x, state):
-        output = lstm(params, x, state, problem.mask, spec=problem.spec, dropout=problem.dropout)
+        output = lstm(
+            params, x, state, problem.mask,
+            spec=problem.spec, dropout=problem.dropout, implementation="scan",
+        )  # fmt: skip
         return tuple(output)
 
     return run, (problem.params, problem.x, problem.state)
@@ -86,7 +89,9 @@ def test_second_derivatives_match_complex_step_of_the_oracles_gradient(room):
     direction = room.random_problem(spec, seed=1).params
 
     def loss(params):
-        y, state = lstm(params, problem.x, problem.state, problem.mask, spec=spec)
+        y, state = lstm(
+            params, problem.x, problem.state, problem.mask, spec=spec, implementation="scan"
+        )
         return sum(
             jnp.vdot(a, b)
             for a, b in zip(
@@ -119,7 +124,7 @@ def test_vmap_over_params_is_a_loop_over_seeds(room):
     seeds = [room.random_problem(PLAIN, seed).params for seed in range(3)]
 
     def loss(params):
-        y, state = lstm(params, x, spec=PLAIN)
+        y, state = lstm(params, x, spec=PLAIN, implementation="scan")
         return jnp.sum(jnp.sin(y)) + jnp.sum(state.c)
 
     together = jax.jit(jax.vmap(jax.value_and_grad(loss)))(stacked(seeds))
@@ -143,7 +148,7 @@ def test_equal_shapes_and_an_equal_spec_do_not_trace_again(room, monkeypatch):
     def call(T=4, **variant):
         spec = Spec(input_size=3, hidden_size=4, name="counted", **variant)
         problem = room.random_problem(spec, T=T)
-        lstm(problem.params, problem.x, problem.state, spec=spec)
+        lstm(problem.params, problem.x, problem.state, spec=spec, implementation="scan")
         return len(traced)
 
     first = call()
