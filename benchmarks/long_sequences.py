@@ -35,7 +35,7 @@ def programs() -> dict[tuple[int, str | None], Any]:
     spec = Spec(input_size=I, hidden_size=H)
     params = init(jax.random.key(0), spec, dtype=jnp.float32)
 
-    def loss(params: Any, x: Any, remat: str | None) -> Any:
+    def loss(params: Any, x: Any, remat: Any) -> Any:
         _, state = lstm(params, x, spec=spec, implementation="fused", remat=remat)
         return jnp.sum(state.h * state.c)
 

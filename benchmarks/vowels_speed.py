@@ -95,7 +95,7 @@ class Worker:
             "NPROC": count,
         }
         command = [sys.executable, "-W", "ignore", __file__, "--work", layer, str(epochs)]
-        self.process = subprocess.Popen(
+        self.process: Any = subprocess.Popen(
             command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         self.name = name
