@@ -36,6 +36,10 @@ def check_origin() -> str:
     strange = [str(f) for f in files if {"tests", "examples", "benchmarks"} & set(f.parts)]
     if strange:
         raise SystemExit(f"smoke: the wheel carries {strange}")
+    sources = {path.name for path in (CHECKOUT / "jax_impl" / "native").glob("*.[ch]*")}
+    carried = {file.name for file in files if file.match("jax_impl/native/*")}
+    if not sources or not sources <= carried:
+        raise SystemExit(f"smoke: the wheel lacks {sorted(sources - carried)} of the native kernel")
     return importlib.metadata.version("lstm-oracle")
 
 

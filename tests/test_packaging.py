@@ -77,6 +77,14 @@ def test_link_for_type_checkers_leads_to_the_repository(repository):
     assert (link / "reference" / "spec.py").samefile(repository / "reference" / "spec.py")
 
 
+def test_the_sources_of_the_native_kernel_are_installed(repository, pyproject):
+    folder = repository / "jax_impl" / "native"
+    patterns = pyproject["tool"]["setuptools"]["package-data"]["lstm_oracle.jax_impl.native"]
+    carried = {path for pattern in patterns for path in folder.glob(pattern)}
+    assert folder / "kernel.cc" in carried
+    assert carried == {path for path in folder.iterdir() if path.is_file()} - {*folder.glob("*.py")}
+
+
 def test_constraints_are_name_and_version_only(repository):
     lines = (repository / "constraints.txt").read_text(encoding="ascii").splitlines()
     pin = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*==[0-9][0-9A-Za-z.]*")
