@@ -3,38 +3,37 @@
 from __future__ import annotations
 
 import pytest
-from zoo_functions import LAYERS, first_wrong, named, verdict_on
 
 from lstm_oracle.conformance import textbook
 from lstm_oracle.conformance.zoo import BUGS, bug, gate_orders
+from tests.zoo_functions import LAYERS, first_wrong, named, verdict_on
 
-# One or two of each kind; all of them are the slow test's.
+# Some of each kind, and the number of the layer in which it shows; all are the slow test's.
 SAMPLE = (
-    "h-for-previous-h",
-    "final-c-cotangent-ignored",
-    "truncated-after-20-steps",
-    "bias-dropped",
-    "gate-order-U-fgoi",
-    "mask-inverted",
-    "nan-leaks",
-    "output-peephole-sees-previous-cell",
-    "projection-gradient-last-step-only",
-    "dropout-of-the-first-step",
-    "reverse-over-the-batch",
-    "halves-exchanged",
-    "gradients-clipped",
+    ("h-for-previous-h", 0),
+    ("final-c-cotangent-ignored", 0),
+    ("truncated-after-20-steps", 0),
+    ("bias-dropped", 0),
+    ("gate-order-U-fgoi", 0),
+    ("mask-inverted", 0),
+    ("nan-leaks", 0),
+    ("dropout-of-the-first-step", 0),
+    ("gradients-clipped", 0),
+    ("output-peephole-sees-previous-cell", 3),
+    ("reverse-over-the-batch", 10),
+    ("halves-exchanged", 12),
 )
 
 
-@pytest.mark.parametrize("identifier", SAMPLE)
-def test_a_bug_is_seen_and_named(identifier):
+@pytest.mark.parametrize(("identifier", "layer"), SAMPLE)
+def test_a_bug_is_seen_and_named(identifier, layer):
     one = bug(identifier)
-    verdict = first_wrong(one)
-    assert verdict is not None
+    verdict = verdict_on(one.run, LAYERS[layer])
+    assert not verdict.agrees
     assert named(one, verdict), verdict.explanation
 
 
-@pytest.mark.parametrize("layer", LAYERS[:4], ids=str)
+@pytest.mark.parametrize("layer", LAYERS[:2], ids=str)
 def test_the_unchanged_textbook_agrees(layer):
     verdict = verdict_on(textbook.run, layer)
     assert verdict.agrees, str(verdict)

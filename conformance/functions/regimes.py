@@ -11,11 +11,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from lstm_oracle.conformance import matrix
 from lstm_oracle.conformance.adapters.support import specs
 from lstm_oracle.conformance.case import Case
 from lstm_oracle.conformance.functions.subject import Abilities
 from lstm_oracle.conformance.matrix import Recipe
+from lstm_oracle.conformance.yardstick import truth
 from lstm_oracle.reference.spec import (
     Architecture,
     Bidirectional,
@@ -31,6 +34,7 @@ _AFFORDABLE = 2e7
 _LONGEST = 60
 # Pre-activations of a case whose activations have kinks: with more, every draw hits one.
 _CLEAR_OF_KINKS = 600
+_EXPLODED = 1e4
 _LEVELS = ("quick", "full")
 
 
@@ -238,14 +242,23 @@ def _built(recipe: Recipe, dtype: str) -> Case | None:
     """The case of a recipe, always the same object.
 
     None where no draw keeps clear of the kinks of the activations: at this size there is no case
-    in which honest rounding could not end up on the other side of one.
+    in which honest rounding could not end up on the other side of one. None also where gates
+    without a bound let the cell explode, of which no digit means anything.
     """
     key = (repr(recipe), dtype)
     if key not in _cases:
         if len(_cases) >= _MOST_CASES:
             _cases.clear()
         try:
-            _cases[key] = matrix.build(recipe, dtype)
+            case = matrix.build(recipe, dtype)
         except RuntimeError:
             _cases[key] = None
+        else:
+            _cases[key] = case if _moderate(case) else None
     return _cases[key]
+
+
+def _moderate(case: Case) -> bool:
+    with np.errstate(all="ignore"):
+        values = [truth(case).blocks()[name] for name in truth(case).blocks() if name[0] != "d"]
+    return all(bool((np.abs(value) < _EXPLODED).all()) for value in values)
