@@ -108,10 +108,10 @@ def _choose(spec: Spec, setting: Setting, name: str) -> Choice:
     if name != "auto":
         return _asked_for(spec, setting, IMPLEMENTATIONS[name])
     for implementation in IMPLEMENTATIONS.values():
-        if implementation.unsupported(spec, setting) is None:
-            advantage = implementation.advantage(spec, setting)
-            if advantage is not None:
-                return Choice(implementation.name, advantage)
+        # In this order: asked what it can do, the native kernel is built.
+        advantage = implementation.advantage(spec, setting)
+        if advantage is not None and implementation.unsupported(spec, setting) is None:
+            return Choice(implementation.name, advantage)
     raise ValueError(
         f"lstm {spec.name!r}: no implementation can do this case: "
         f"{'; '.join(_reasons(spec, setting))}. Leave out what all of them lack."
