@@ -137,7 +137,7 @@ upstream: $(installed_libraries)
 .PHONY: survivors
 survivors: $(installed_libraries)
 	KERAS_BACKEND=jax "$(libraries)/bin/python" benchmarks/survivors.py \
-		zoo torch jax-x64 jax-float32 onnx keras
+		zoo torch jax-x64 jax-float32 torch-usual jax-usual onnx keras
 
 # Everyone who is timed, apart from the environment of `make test`.
 peers := .venv-bench

@@ -178,6 +178,24 @@ class Function:
         return list(flatten((result.d_params, result.d_x, state)).values())
 
 
+class UsualFunction(Function):
+    """The same as it is usually asked: the mean of y alone, from a state of zeros."""
+
+    def __init__(self, one: Bug, case: Case) -> None:
+        super().__init__(one, dataclasses.replace(case, state=None))
+        self.shapes = [()]
+
+    def forward(self, *arrays: Any) -> list[np.ndarray]:
+        y = flatten(self.bug.run(self._filled(arrays)).y).values()
+        return [np.concatenate([a.ravel() for a in y]).mean()]
+
+    def backward(self, arrays: Any, cotangents: Any) -> list[np.ndarray]:
+        size = sum(a.size for a in flatten(self.case.d_y).values())
+        d_y = map_leaves(lambda a: np.full(a.shape, float(cotangents[0]) / size), self.case.d_y)
+        zeros = map_leaves(np.zeros_like, self.case.d_state)
+        return super().backward(arrays, [*flatten((d_y, zeros)).values()])
+
+
 def torch_gradcheck(function: Function) -> bool:
     """Whether torch.autograd.gradcheck accepts it, with its defaults, in float64."""
     import torch
@@ -239,6 +257,7 @@ def jax_check_grads(function: Function) -> bool:
 
 def run_checker(name: str, check: Callable[[Function], bool], kept: dict[str, Any]) -> None:
     """A gradient checker on every bug, and on the textbook under the same question."""
+    asked = UsualFunction if name.endswith("-usual") else Function
     controls: dict[str, bool] = {}
     for one in BUGS:
         row = kept["bugs"][one.id]
@@ -246,8 +265,8 @@ def run_checker(name: str, check: Callable[[Function], bool], kept: dict[str, An
         case = small_case(recipe, tuple(sizes), draw)
         key = json.dumps([row["recipe"], row["asked"]])
         if key not in controls:
-            controls[key] = check(Function(NO_BUG, case))
-        row[name] = _fate(lambda one=one, case=case: check(Function(one, case)), controls[key])
+            controls[key] = check(asked(NO_BUG, case))
+        row[name] = _fate(lambda one=one, case=case: check(asked(one, case)), controls[key])
 
 
 def _fate(accepted: Callable[[], bool], control: bool) -> str:
@@ -417,6 +436,8 @@ CHECKS = {
     "torch": "`torch.autograd.gradcheck`",
     "jax-x64": "`jax.test_util.check_grads`, x64",
     "jax-float32": "`check_grads`, float32 (default)",
+    "torch-usual": "`gradcheck` of y's mean, zero state",
+    "jax-usual": "`check_grads`, float32, of y's mean, zero state",
     "onnx": "ONNX node tests",
     "keras": "Keras' LSTM tests",
 }
@@ -428,7 +449,8 @@ _INTRODUCTION = """\
 
 Made by `benchmarks/survivors.py` from `benchmarks/results/zoo_survivors.json`. Every bug of the zoo
 (`conformance/zoo.py`), held against the checks that others use. Gradient checkers get the buggy
-forward pass with the buggy backward pass, in the option that the bug is in; they cannot see a wrong
+forward pass with the buggy backward pass, in the option that the bug is in, with a non-zero state
+and cotangents on every output; and once more as they are usually asked. They cannot see a wrong
 forward pass whose gradient fits it. Test suites get the buggy forward pass. · : cannot be asked, as
 the correct layer is rejected too (a truncated gradient is no derivative; a finite difference across
 a kink is none either).
@@ -489,7 +511,7 @@ def _run_word(word: str, kept: dict[str, Any]) -> None:
         run_zoo(kept)
     elif word.startswith("jax-"):
         _run_jax(word, kept)
-    elif word == "torch":
+    elif word.startswith("torch"):
         run_checker(word, torch_gradcheck, kept)
         _versions(kept, "torch")
     else:

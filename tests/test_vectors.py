@@ -203,6 +203,18 @@ def test_the_folder_is_whole_and_small(folder):
     assert size / len(files) * everything < 5e6
 
 
+@pytest.mark.slow
+def test_all_vectors_are_small_and_the_oracle_agrees_with_all(tmp_path):
+    count = write_vectors(tmp_path / "vectors")
+    files = [path for path in (tmp_path / "vectors").rglob("*") if path.is_file()]
+    assert count >= 500
+    assert sum(path.stat().st_size for path in files) <= 5e6
+    (tmp_path / "outputs").mkdir()
+    for kept in read_vectors(tmp_path / "vectors"):
+        write_output(tmp_path / "outputs", kept.id, names.answer(run_oracle(kept.case)))
+    assert judge(tmp_path / "vectors", tmp_path / "outputs").count("agree") == count
+
+
 def test_writing_again_gives_the_same_bytes(folder, tmp_path):
     write_vectors(tmp_path / "again", groups=("projection",))
     for path in (tmp_path / "again" / "cases").iterdir():
