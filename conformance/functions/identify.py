@@ -13,6 +13,7 @@ import itertools
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -243,7 +244,7 @@ class _Examination:
         places = dataclasses.replace(self.row, gates=_PLACES, forget_bias=0.0)
         raw = to_layout(places, spec, case.params)
         case = dataclasses.replace(case, params=from_layout(self.row, spec, raw))
-        adapter = self.subject.adapter  # type: ignore[attr-defined]
+        adapter: Any = getattr(self.subject, "adapter", None)
         for rule in ("previous", "zero", "state"):
             own = dataclasses.replace(spec, masked_output=rule)  # type: ignore[arg-type]
             asked = dataclasses.replace(case, architecture=_like(case.architecture, own))
@@ -382,13 +383,10 @@ class _Examination:
         def with_order(order: str) -> _Known:
             return dataclasses.replace(known, orders={**known.orders, letter: order})
 
-        ranked = self._best(
-            got,
-            [
-                (order, lambda order=order: self._vector(with_order(order).answer(placed, case)))
-                for order in _ORDERS
-            ],
-        )
+        def answered(order: str) -> Array:
+            return self._vector(with_order(order).answer(placed, case))
+
+        ranked = self._best(got, [(order, partial(answered, order)) for order in _ORDERS])
         return with_order(ranked.value), self._item(ranked)
 
     def _bias(self, known: _Known) -> tuple[_Known, Item, Item]:
@@ -405,7 +403,7 @@ class _Examination:
         got = self._ask(case)
         two = any("b2" in block.parts for block in self.row.blocks)
         odd = np.arange(self.spec.hidden_size) % 2
-        counts = {"two" if two else "one": 1.0, "ignored": 0.0, "twice": 2.0}
+        counts: dict[str, Any] = {"two" if two else "one": 1.0, "ignored": 0.0, "twice": 2.0}
         if two:
             counts |= {"first only": 1.0 - odd, "second only": odd}
         answers = []
@@ -494,7 +492,7 @@ class _Examination:
             return np.asarray(known.answer(placed, unmasked).y).ravel()
 
         rules: list[tuple[Any, Callable[[], Array]]] = [("raw", raw)]
-        rules += [(r, lambda r=r: emitted(r)) for r in ("zero", "previous", "state")]
+        rules += [(r, partial(emitted, r)) for r in ("zero", "previous", "state")]
         rows = sorted(((_error(y, predict()), name) for name, predict in rules))
         # Without leading masked steps, "previous" and "state" are one rule.
         other = next((row for row in rows[1:] if row[0] > _APART * rows[0][0]), rows[-1])
@@ -555,15 +553,15 @@ class _Examination:
         if free < _FITS[self.subject.dtype]:
             item = Item("none", f"off by {free:.1e} without a bound; one above 20 does not show", 1)
             return item, dataclasses.replace(item, calls=0)
+
+        def error(kind: str, bound: float) -> float:
+            return _error(got, self._clipped(known, placed, case, kind, bound))
+
         fits = {
-            kind: _fitted(
-                lambda bound, kind=kind: _error(
-                    got, self._clipped(known, placed, case, kind, bound)
-                )
-            )
+            kind: _fitted(partial(error, kind))
             for kind in ("cell", "activation", "activation and output")
         }
-        rows = sorted((error, kind) for kind, (error, _) in fits.items())
+        rows = sorted((fit, kind) for kind, (fit, _) in fits.items())
         ranked = _Ranked(rows[0][1], rows[0][0], rows[1][1], rows[1][0])
         item = self._item(ranked)
         bound = item.value if item.value is None else round(fits[item.value][1], 3)
