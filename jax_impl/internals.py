@@ -233,7 +233,7 @@ def lyapunov_exponents(jacobians: Any, real: Any) -> Any:
         return jnp.where(is_real, q_new, q), jnp.where(is_real, growth, 0)
 
     each = jax.vmap(lambda J, m: jax.lax.scan(body, jnp.eye(N, dtype=J.dtype), (J, m))[1])
-    return each(jacobians, real).sum(axis=1) / real.sum(axis=1)[:, None]
+    return each(jacobians, real).sum(axis=1) / jnp.maximum(real.sum(axis=1), 1)[:, None]
 
 
 def _sensitivity(spec: Spec, params: Any, x: Any, state: Any, mask: Any) -> Any:
@@ -383,8 +383,8 @@ def _centred(h: Any, real: Any) -> Any:
 
 def _effective_rank(h: Any, real: Any) -> Any:
     s = jnp.linalg.svd(_centred(h, real), compute_uv=False)
-    p = s / s.sum()
-    return jnp.exp(-jnp.where(p > 0, p * jnp.log(jnp.where(p > 0, p, 1)), 0).sum())
+    p = s / s.sum()  # NaN where nothing ever changes
+    return jnp.exp(-jnp.where(p == 0, 0, p * jnp.log(jnp.where(p == 0, 1, p))).sum())
 
 
 def _of_units(h: Any, real: Any) -> dict[str, Any]:

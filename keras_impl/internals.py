@@ -160,7 +160,7 @@ def _noise_scale(problem: Problem) -> float:
         _, _, d = BACKEND.differentiate(loss, arrays)
         alone.append(np.concatenate([_array(a).ravel() for a in d]))
     g = np.stack(alone)
-    if len(g) < 2:
+    if len(g) < 2 or not g.any():
         return float("nan")
     mean = g.mean(axis=0)
     variance = np.square(g - mean).sum() / (len(g) - 1)

@@ -30,7 +30,14 @@ class Recipe:
 
 def outputs(params: Any, batch: Batch, layers: tuple[Spec, ...]) -> Any:
     """What the network answers: (B, outputs), or (B, T, outputs) where every step counts."""
-    y, state = lstm(params["layers"], batch.x, spec=Stack(layers), lengths=batch.lengths)
+    # The plain scan: one that maps over many trainings, and splits over devices, as it is.
+    y, state = lstm(
+        params["layers"],
+        batch.x,
+        spec=Stack(layers),
+        lengths=batch.lengths,
+        implementation="scan",
+    )
     read = state[-1].h if batch.counted is None else y
     return read @ params["head"]["W"] + params["head"]["b"]
 

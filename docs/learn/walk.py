@@ -29,7 +29,7 @@ print("their sum:", x[marked, 0].sum().round(3))
 # %% [markdown]
 # ## What it reads
 #
-# The upper line is a number per step; the marks say which two are to be added.
+# The solid line is a number per step; the marks say which two are to be added.
 
 # %%
 steps = np.arange(1, 17)

@@ -11,7 +11,9 @@ State s_t = (r_t, c_t), N = R + H numbers (r_t = h_t without a projection)::
     memory length of a sequence: the largest lag with S >= 1 % of the largest S
 
 The largest exponent says how fast a small change of state grows (positive: chaos, exploding
-gradients) or dies out (negative: vanishing gradients) per step.
+gradients) or dies out (negative: vanishing gradients) per step. Where a J_t is singular, as with
+zero weights, a direction that is lost is replaced by an arbitrary one, and the others' exponents are
+right up to a term of order 1/T.
 
 References
 ----------

@@ -46,4 +46,4 @@ def duplicate(h: Array, real: Array) -> Array:
     rows, lifeless = _rows(h, real), dead(h, real)
     normed = rows / np.where(lifeless, np.inf, rows.std(axis=0))
     alike = np.abs(normed.T @ normed) / len(rows) > DUPLICATE
-    return np.triu(alike, 1).any(axis=0)
+    return np.asarray(np.any(np.triu(alike, 1), axis=0))

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 
 from lstm_oracle.jax_impl import init, internals, lstm
 from lstm_oracle.reference.spec import Spec, Stack
-from tests.internals_agreement import SPECS, B, H, I, Problem, T, disagreements, problems
+from tests.internals_agreement import SPECS, B, H, I, Problem, T, disagreements, problems, still
 
 
 @settings(max_examples=60)
@@ -26,6 +26,11 @@ def test_a_quantity_that_is_off_by_a_millionth_is_seen(name):
     theirs = internals.measure(*problem)
     theirs[name] = theirs[name] * (1 + 1e-6)
     assert list(disagreements(problem, theirs)) == [name]
+
+
+def test_a_layer_in_which_nothing_happens_has_the_same_answers():
+    # Its Jacobians are singular: which direction takes the place of a lost one is arbitrary.
+    assert disagreements(still(), internals.measure(*still()), but="lyapunov") == {}
 
 
 def test_the_traced_layer_is_the_layer():

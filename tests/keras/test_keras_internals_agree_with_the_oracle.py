@@ -10,13 +10,18 @@ from hypothesis import given, settings
 from lstm_oracle.keras_impl import LSTM, internals
 from lstm_oracle.reference import internals as reference
 from lstm_oracle.reference.spec import Spec
-from tests.internals_agreement import B, H, I, Problem, T, disagreements, problems
+from tests.internals_agreement import B, H, I, Problem, T, disagreements, problems, still
 
 
 @settings(max_examples=15)
 @given(problems())
 def test_every_quantity_agrees(problem: Problem):
     assert disagreements(problem, internals.measure(*problem)) == {}
+
+
+def test_a_layer_in_which_nothing_happens_has_the_same_answers():
+    # Its Jacobians are singular: which direction takes the place of a lost one is arbitrary.
+    assert disagreements(still(), internals.measure(*still()), but="lyapunov") == {}
 
 
 def test_the_traced_layer_is_the_layer():
