@@ -12,7 +12,7 @@ State s_t = (r_t, c_t), N = R + H numbers (r_t = h_t without a projection)::
 
 The largest exponent says how fast a small change of state grows (positive: chaos, exploding
 gradients) or dies out (negative: vanishing gradients) per step. Where a J_t is singular, as with
-zero weights, a direction that is lost is replaced by an arbitrary one, and the others' exponents are
+zero weights, a direction that is lost is replaced by an arbitrary one, and the other exponents are
 right up to a term of order 1/T.
 
 References
