@@ -189,10 +189,9 @@ def _call(handler: str, operands: Any, shapes: Any, **options: Any) -> Any:
     options = {"vmap_method": "expand_dims"} | options
     # Inside a shard_map, results differ along the axes of the mesh along which operands do.
     axes = varying(operands)
-    extra = {"vma": axes} if axes else {}
-    results = [jax.ShapeDtypeStruct(shape, dtype, **extra) for shape in shapes]
+    results = [jax.ShapeDtypeStruct(shape, dtype) for shape in shapes]
     call = jax.ffi.ffi_call(build.target(handler, str(dtype)), results, **options)
-    return call(*(vary(operand, axes) for operand in operands))
+    return vary(call(*(vary(operand, axes) for operand in operands)), axes)
 
 
 def varying(tree: Any) -> frozenset[str]:
@@ -211,8 +210,11 @@ def vary(tree: Any, axes: frozenset[str]) -> Any:
 
 
 def _vma(leaf: Any) -> frozenset[str]:
-    # Older versions of JAX do not know of it.
-    return getattr(jax.typeof(leaf), "vma", frozenset())
+    # Versions of JAX call the axes differently, or do not know of them.
+    array_type = jax.typeof(leaf)
+    if hasattr(array_type, "manual_axis_type"):
+        return array_type.manual_axis_type.varying
+    return getattr(array_type, "vma", frozenset())
 
 
 def _if_any(mask: Any) -> tuple[Any, ...]:
