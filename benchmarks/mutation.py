@@ -208,6 +208,9 @@ def _mutable(tree: ast.Module) -> Iterator[ast.AST]:
         if isinstance(node, ast.FunctionDef):
             waiting += [*node.args.defaults, *filter(None, node.args.kw_defaults), *node.body]
             continue
+        if isinstance(node, ast.ClassDef):  # its decorators say frozen=True, which refuses misuse
+            waiting += [*node.bases, *node.body]
+            continue
         yield node
         waiting += list(ast.iter_child_nodes(node))
 

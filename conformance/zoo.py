@@ -1,9 +1,9 @@
 """A zoo of seeded bugs: what a check that lets them through is worth.
 
 Every bug is a small, described change of the textbook, most of them one line, each of a kind that
-was seen in the wild. `hunt` runs them over the case matrix; every one has to be caught, and the
-unchanged textbook must not be. `nearest_bug` turns the zoo round: which of the bugs does a wrong
-result look like?
+was seen in the wild; `zoo_sources` has public threads. `hunt` runs them over the case matrix; every
+one has to be caught, and the unchanged textbook must not be. `nearest_bug` turns the zoo round:
+which of the bugs does a wrong result look like?
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from lstm_oracle.conformance.case import Case, Result, run_oracle
 from lstm_oracle.conformance.compare import compare
 from lstm_oracle.conformance.rounding import to_format
 from lstm_oracle.conformance.yardstick import truth
+from lstm_oracle.conformance.zoo_sources import SOURCES, Source
 from lstm_oracle.reference.tree import flatten, map_leaves, replace
 
 Array = np.ndarray
@@ -38,7 +39,12 @@ class Bug:
     sentence: str
     patches: tuple[Patch, ...] = ()
     around: Callable[[Run, Case], Result] | None = None  # what is wrong around a run
-    seen: str = ""  # where it was met in public
+    seen: str = ""  # whose convention it is, where it is one
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """Public threads in which it was met."""
+        return SOURCES.get(self.id, ())
 
     def run(self, case: Case) -> Result:
         """The buggy textbook's answer."""
@@ -260,6 +266,8 @@ _BPTT = (
         (("return 1 - a * a", "return 1 - z * z"),)),
     Bug("tanh-derivative-not-squared", "tanh' is 1 - a in place of 1 - a^2.",
         (("return 1 - a * a", "return 1 - a"),)),
+    Bug("tanh-derivative-of-the-value", "tanh' is 1 - tanh(a)^2 in place of 1 - a^2.",
+        (("return 1 - a * a", "return 1 - np.tanh(a) ** 2"),)),
     *(
         Bug(f"derivative-missing-{k}", f"The derivative of gate {k}'s activation is left out.",
             ((f'd_z_{k} = d_{k} * derivative(spec.{k}_activation, m["a_{k}"], m["{k}"])',
@@ -282,6 +290,13 @@ _BPTT = (
         (('d_o = d_h * m["s"]', 'd_o = d_h * m["c"]'),)),
     Bug("cell-not-squashed", "h = o * c in place of o * tanh(c).",
         (("h = o * s", "h = o * c"),)),
+    Bug("cell-squashed-is-the-previous", "h = o * tanh(c_{t-1}) in place of o * tanh(c_t).",
+        (("s = activate(spec.c_activation, a_c)", "s = activate(spec.c_activation, c_prev)"),)),
+    Bug("i-added-to-g", "c = f * c + (i + g) in place of f * c + i * g.",
+        (("c_free = f * c_prev + i * g", "c_free = f * c_prev + i + g"),)),
+    Bug("output-gate-squashed-twice", "o = sigma(tanh(z_o)) in place of sigma(z_o).",
+        (("o = activate(spec.o_activation, a_o)",
+          "o = activate(spec.o_activation, np.tanh(a_o))"),)),
     Bug("carry-dropped", "The gradient does not flow through the forget gate to c_{t-1}.",
         (('d_c_prev = d_c * m["f"]', "d_c_prev = d_c * 0"),)),
     Bug("carry-not-scaled", "The gradient flows to c_{t-1} without the factor f.",
@@ -335,10 +350,18 @@ _WEIGHTS = (
         seen="weights of Haiku or TensorFlow 1 read without their convention"),
     Bug("bias-gradient-halved", "The gradient of the bias is split between two biases.",
         (("d_z[k].sum(axis=0)", "d_z[k].sum(axis=0) / 2"),)),
+    Bug("bias-gradient-of-another-gate", "d_b of gates i and o is that of gate f.",
+        (('d["b_" + k] + d_z[k].sum(axis=0)',
+          'd["b_" + k] + d_z["f" if k in "io" else k].sum(axis=0)'),)),
+    Bug("bias-of-another-gate", "Gate f has the bias of gate o.",
+        (('+ P["b_f"]', '+ P["b_o"]'),)),
     Bug("bias-gradient-mean", "The gradient of the bias is averaged over the batch.",
         (("d_z[k].sum(axis=0)", "d_z[k].mean(axis=0)"),)),
     Bug("weight-gradient-mean", "The gradient of W is averaged over the batch.",
         (('m["xs"][k].T @ d_w[k]', 'm["xs"][k].T @ d_w[k] / len(d_w[k])'),)),
+    Bug("weight-gradient-last-step-only", "d_W counts the last step alone.",
+        (('d["W_" + k] = d["W_" + k] + m["xs"]',
+          'd["W_" + k] = d["W_" + k] if d["W_" + k].any() else m["xs"]'),)),
     Bug("u-transposed", "U_f is used transposed.",
         (('rs[k] @ P["U_" + k]', 'rs[k] @ (P["U_" + k].T if k == "f" else P["U_" + k])'),)),
     Bug("u-not-transposed-backward", "The backward pass uses U in place of its transpose.",
@@ -350,6 +373,10 @@ _WEIGHTS = (
         around=_gate_order("WUbp", "igfo"), seen="Haiku's, haste's and TensorFlow 1's order"),
     Bug("gate-order-iofg", "All blocks are in the order i, o, f, g.",
         around=_gate_order("WUbp", "iofg"), seen="ONNX's order"),
+    Bug("gate-order-ifog", "All blocks are in the order i, f, o, g.",
+        around=_gate_order("WUbp", "ifog"), seen="cuDNN's on ROCm"),
+    Bug("gate-order-figo", "All blocks are in the order f, i, g, o.",
+        around=_gate_order("WUbp", "figo")),
     Bug("gate-order-w-only", "W alone is in the order i, f, o, g.",
         around=_gate_order("W", "ifog")),
     Bug("gate-order-u-only", "U alone is in the order i, f, o, g.",
@@ -426,6 +453,12 @@ _VARIANTS = (
         (('    d_c_prev = d_c_prev + d_z_i * P["p_i"]\n', ""),)),
     Bug("forget-peephole-not-in-d-c", "The gradient through p_f does not reach c_{t-1}.",
         (('    d_c_prev = d_c_prev + d_z_f * P["p_f"]\n', ""),)),
+    Bug("output-peephole-after-activation", "p_o * c is added to o, not to z_o.",
+        (('P["b_o"] + P["p_o"] * c\n', 'P["b_o"]\n'),
+         ("o = activate(spec.o_activation, a_o)",
+          'o = activate(spec.o_activation, a_o) + P["p_o"] * c'))),
+    Bug("cell-not-clipped", "The cell is not clipped.",
+        (("c = clip(c_free, spec.cell_clip)", "c = c_free"),)),
     Bug("cell-clipped-for-output-only", "The clipped cell is emitted, the other one carried.",
         (("c = clip(c_free, spec.cell_clip)", "c = c_free"),
          ("s = activate(spec.c_activation, a_c)",
@@ -536,6 +569,8 @@ _COMBINATIONS = (
         (("np.concatenate([a, b], axis=-1)", "np.concatenate([b, a], axis=-1)"),)),
     Bug("final-states-exchanged", "The final states of both directions are exchanged.",
         (("Directions(state_a, state_b)", "Directions(state_b, state_a)"),)),
+    Bug("final-state-of-one-direction", "Both final states are those of the forward direction.",
+        (("Directions(state_a, state_b)", "Directions(state_a, state_a)"),)),
     Bug("average-gradient-not-halved", "The gradient of an average is not halved.",
         (("(d_y / 2, d_y / 2)", "(d_y, d_y)"),)),
     Bug("product-gradient-of-itself", "The gradient of a product takes the half itself.",

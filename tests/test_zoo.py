@@ -1,10 +1,12 @@
 """Every seeded bug is caught, and what is no bug is not."""
 
+import re
 from collections import Counter
 
 import pytest
 
 from lstm_oracle.conformance.zoo import BUGS, Bug, bug, check_patches, hunt
+from lstm_oracle.conformance.zoo_sources import SOURCES
 
 
 def test_the_zoo_is_large_and_every_bug_is_described():
@@ -12,6 +14,15 @@ def test_the_zoo_is_large_and_every_bug_is_described():
     assert max(Counter(one.id for one in BUGS).values()) == 1
     assert max(Counter(one.sentence for one in BUGS).values()) == 1
     assert all(one.sentence.endswith(".") for one in BUGS)
+
+
+def test_at_least_45_bugs_name_a_public_thread_in_which_they_were_met():
+    assert set(SOURCES) <= {one.id for one in BUGS}
+    assert sum(bool(one.sources) for one in BUGS) >= 45
+    for one in BUGS:
+        for source in one.sources:
+            assert re.fullmatch(r"[\w.-]+/[\w.-]+#[1-9]\d*", source.thread)
+            assert len(source.quote) >= 20
 
 
 def test_every_patch_fits_the_textbook_exactly_once():
@@ -37,6 +48,7 @@ ONLY_IN_FLOAT64 = {
     "masked-output-not-the-state",
     "cell-clipped-for-output-only",
     "cell-clip-straight-through",
+    "cell-not-clipped",
     "activation-clip-straight-through",
     "clip-before-peephole",
     "leaky-slope",
