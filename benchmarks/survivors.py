@@ -450,7 +450,7 @@ _INTRODUCTION = """\
 Made by `benchmarks/survivors.py` from `benchmarks/results/zoo_survivors.json`. Every bug of the zoo
 (`conformance/zoo.py`), held against the checks that others use. Gradient checkers get the buggy
 forward pass with the buggy backward pass, in the option that the bug is in, with a non-zero state
-and cotangents on every output; and once more as they are usually asked. They cannot see a wrong
+and cotangents on every output: as well as they can be asked. They cannot see a wrong
 forward pass whose gradient fits it. Test suites get the buggy forward pass. · : cannot be asked, as
 the correct layer is rejected too (a truncated gradient is no derivative; a finite difference across
 a kink is none either).
@@ -462,25 +462,32 @@ smallest input that shows the bug.
 """.splitlines()
 
 
+def checks_run(kept: dict[str, Any]) -> dict[str, str]:
+    """Those of CHECKS that every bug has a fate under."""
+    rows = kept["bugs"].values()
+    return {name: title for name, title in CHECKS.items() if all(name in row for row in rows)}
+
+
 def write_table(kept: dict[str, Any]) -> None:
-    """docs/survivors.md."""
+    """docs/survivors.md, of the checks that have been run on every bug."""
     rows = kept["bugs"]
+    checks = checks_run(kept)
     lines = [*_INTRODUCTION, "| check | caught | survive | cannot be asked |", "|---|---|---|---|"]
-    for name, title in CHECKS.items():
+    for name, title in checks.items():
         fates = [row.get(name, "not run") for row in rows.values()]
         counts = [str(fates.count(fate)) for fate in ("caught", "survives", "cannot be asked")]
         lines.append(f"| {title} | {' | '.join(counts)} |")
     for name, orders in kept.get("gate_orders", {}).items():
-        lines += ["", f"Of {orders['of']} wrong orders of the gates, {orders['survive']} pass the "
+        lines += ["", f"Of {orders['of']} wrong orders of the gates, {orders['survive']} pass "
                   f"{CHECKS[name]}; none passes the oracle."]  # fmt: skip
     lines += ["", f"The oracle's own hunt took {kept['zoo_seconds']} s. "
               f"Versions: {', '.join(f'{k} {v}' for k, v in kept['versions'].items())}.", "",
               *_LEGEND, "",
-              f"| bug | wrong | option | smallest | {' | '.join(CHECKS.values())} | seen in |",
-              f"|---|---|---|---|{'---|' * len(CHECKS)}---|"]  # fmt: skip
+              f"| bug | wrong | option | smallest | {' | '.join(checks.values())} | seen in |",
+              f"|---|---|---|---|{'---|' * len(checks)}---|"]  # fmt: skip
     for one in BUGS:
         row = rows[one.id]
-        signs = " | ".join(_SIGN.get(row.get(name, ""), "not run") for name in CHECKS)
+        signs = " | ".join(_SIGN.get(row.get(name, ""), "not run") for name in checks)
         sizes = ", ".join(map(str, row["smallest"][0]))
         seen = ", ".join(f"[{s.thread}]({s.url})" for s in one.sources)
         sentence = one.sentence.replace("|", "\\|")
