@@ -451,7 +451,7 @@ def summary(kept: dict[str, Any]) -> dict[str, Any]:
 
 
 def _of_dtype(verdicts: list[dict[str, Any]], u: float) -> dict[str, Any]:
-    ratios = [v["ratio"] for v in verdicts if "ratio" in v]
+    ratios = [v.get("ratio", 0.0) for v in verdicts]  # what raised has none
     defects = {kind: [v[kind] for v in verdicts if kind in v] for kind in ("entry", "block")}
     return {
         "configurations": len(verdicts),
