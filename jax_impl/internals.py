@@ -75,9 +75,8 @@ def trace(
 
     Raises
     ------
-    TypeError, ValueError
-        For an architecture of several layers (trace each on its own input), and for layer
-        normalization and zoneout.
+    TypeError
+        For an architecture of several layers: trace each on its own input.
 
     Examples
     --------
@@ -94,11 +93,13 @@ def trace(
             f"trace: spec is of type {type(spec).__name__}, expected a Spec. "
             "Trace every layer on its own, on what the one below emits."
         )
-    if spec.layer_norm or spec.zoneout:
-        raise ValueError(
-            f"trace: LSTM {spec.name!r} has layer normalization or zoneout, expected neither. "
-            "Look into it with lstm_oracle.reference.internals."
-        )
+    return _traced(spec, params, x, state, mask, added, cell_path_only)[1]
+
+
+def _traced(
+    spec: Spec, params: Any, x: Any, state: Any, mask: Any, added: Any, cell_path_only: bool
+) -> tuple[State, Trace]:
+    """The last state, and every step."""
     B, T, _ = x.shape
     mask = jnp.ones((B, T), bool) if mask is None else jnp.asarray(mask)
     added = probes(spec, x) if added is None else added
@@ -111,8 +112,8 @@ def trace(
         kept = State(*(jnp.where(real[:, None], a, b) for a, b in zip(new, carried, strict=True)))
         return kept, seen._replace(r=kept.h)
 
-    _, seen = jax.lax.scan(body, _initial(spec, state, B, x.dtype), steps)
-    return jax.tree.map(lambda a: jnp.swapaxes(a, 0, 1), seen)
+    last, seen = jax.lax.scan(body, _initial(spec, state, B, x.dtype), steps)
+    return last, jax.tree.map(lambda a: jnp.swapaxes(a, 0, 1), seen)
 
 
 def _initial(spec: Spec, state: State | None, B: int, dtype: Any) -> State:
@@ -129,9 +130,10 @@ def _step(
     seen_by_gates = jax.lax.stop_gradient if cell_path_only else lambda a: a
     r, c_prev = seen_by_gates(state.h), seen_by_gates(state.c)
     z = {}
+    from_x, from_r = (_products(spec, params, *pair) for pair in (("W", x_t), ("U", r)))
 
     def gate(k: str, c: Any) -> Any:
-        z_k = x_t @ params[f"W_{k}"] + r @ params[f"U_{k}"] + params.get(f"b_{k}", 0) + added.z[k]
+        z_k = from_x[k] + from_r[k] + params.get(f"b_{k}", 0) + added.z[k]
         z[k] = z_k + params[f"p_{k}"] * c if k in spec.peepholes else z_k
         return ACTIVATIONS[getattr(spec, f"{k}_activation")](_limited(z[k], spec.activation_clip))
 
@@ -142,10 +144,32 @@ def _step(
         i = gate("i", c_prev)
     c = _limited(f * state.c + i * g, spec.cell_clip) + added.c
     o = gate("o", seen_by_gates(c))
-    h = o * ACTIVATIONS[spec.c_activation](c) + added.h
+    shown = c
+    if spec.layer_norm:
+        shown = params["gain_c"] * _normalized(c, spec.layer_norm_epsilon) + params["shift_c"]
+    h = o * ACTIVATIONS[spec.c_activation](shown) + added.h
     r = h @ params["V"] if "V" in params else h
     z = {k: z[k] for k in spec.gates}
-    return State(r, c), Trace(z, i, f, g, o, c, h, r)
+    # In expectation: without masks the rates stand for them.
+    carried = State(
+        spec.zoneout_h * state.h + (1 - spec.zoneout_h) * r,
+        spec.zoneout_c * state.c + (1 - spec.zoneout_c) * c,
+    )
+    return carried, Trace(z, i, f, g, o, c, h, r)
+
+
+def _products(spec: Spec, params: Any, letter: str, a: Any) -> dict[str, Any]:
+    """a @ W_k of every gate; normalized side by side where the Spec says so."""
+    fused = jnp.concatenate([a @ params[f"{letter}_{k}"] for k in spec.gates], axis=-1)
+    if spec.layer_norm:
+        gain = jnp.concatenate([params[f"gain_{letter}_{k}"] for k in spec.gates])
+        fused = gain * _normalized(fused, spec.layer_norm_epsilon)
+    return dict(zip(spec.gates, jnp.split(fused, len(spec.gates), axis=-1), strict=True))
+
+
+def _normalized(a: Any, epsilon: float) -> Any:
+    centred = a - a.mean(axis=-1, keepdims=True)
+    return centred / jnp.sqrt(jnp.square(centred).mean(axis=-1, keepdims=True) + epsilon)
 
 
 def _limited(z: Any, bound: float | None) -> Any:
@@ -171,10 +195,8 @@ def gradient_flow(
 
     def flowing(cell_path_only: bool) -> Probes:
         def loss(added: Probes) -> Any:
-            seen = trace(
-                params, x, state, mask, spec=spec, added=added, cell_path_only=cell_path_only
-            )
-            return _loss(spec, seen, state, mask, d_y, d_state)
+            last, seen = _traced(spec, params, x, state, mask, added, cell_path_only)
+            return _loss(spec, last, seen, mask, d_y, d_state)
 
         return jax.grad(loss)(probes(spec, x))
 
@@ -182,21 +204,15 @@ def gradient_flow(
     return Flow(whole.h, whole.c, cell.h, cell.c)
 
 
-def _loss(spec: Spec, seen: Trace, state: Any, mask: Any, d_y: Any, d_state: State) -> Any:
-    B, T, _ = seen.c.shape
-    real = jnp.ones((B, T), bool) if mask is None else jnp.asarray(mask)
+def _loss(spec: Spec, last: State, seen: Trace, mask: Any, d_y: Any, d_state: State) -> Any:
+    real = jnp.ones(seen.c.shape[:2], bool) if mask is None else jnp.asarray(mask)
     emitted = {
         "previous": jnp.cumsum(real, axis=1) > 0,
         "zero": real,
         "state": jnp.ones_like(real),
     }[spec.masked_output]
-    # The last real cell of each sequence; that of the initial state where there is none.
-    c_0 = _initial(spec, state, B, seen.c.dtype).c
-    cells = jnp.concatenate([c_0[:, None], seen.c], axis=1)
-    last = jnp.where(real, jnp.arange(1, T + 1), 0).max(axis=1)
-    c_T = jnp.take_along_axis(cells, last[:, None, None], axis=1)[:, 0]
     y = jnp.where(emitted[..., None], seen.r, 0)
-    return (y * d_y).sum() + (seen.r[:, -1] * d_state.h).sum() + (c_T * d_state.c).sum()
+    return (y * d_y).sum() + (last.h * d_state.h).sum() + (last.c * d_state.c).sum()
 
 
 def step_jacobians(params: Any, x: Any, state: Any, mask: Any, *, spec: Spec) -> tuple[Any, Any]:
@@ -247,7 +263,7 @@ def _sensitivity(spec: Spec, params: Any, x: Any, state: Any, mask: Any) -> Any:
     return jnp.sqrt(jnp.square(d).sum(axis=(1, 3)))
 
 
-def _products(jacobians: Any) -> Any:
+def _suffix_products(jacobians: Any) -> Any:
     """d(r_T, c_T)/d(r_t, c_t) for t = 0 ... T - 1: (B, T, N, N)."""
 
     def body(after: Any, J: Any) -> tuple[Any, Any]:
@@ -266,8 +282,8 @@ def _noise_scale(
 
     def loss(params: Any, *of_one: Any) -> Any:
         x, h, c, mask, d_y, d_h, d_c = (a[None] for a in of_one)
-        seen = trace(params, x, State(h, c), mask, spec=spec)
-        return _loss(spec, seen, State(h, c), mask, d_y, State(d_h, d_c))
+        last, seen = _traced(spec, params, x, State(h, c), mask, None, False)
+        return _loss(spec, last, seen, mask, d_y, State(d_h, d_c))
 
     per_sequence = jax.vmap(jax.grad(loss), in_axes=(None,) + (0,) * 7)
     tree = per_sequence(params, x, *state, mask, d_y, *d_state)
@@ -332,7 +348,7 @@ def _measure(
         "d_c": size(flow.d_c),
         "d_c_cell": size(flow.d_c_cell),
         "d_c_gates": size(flow.d_c - flow.d_c_cell),
-        "singular_values": jnp.linalg.svd(_products(jacobians), compute_uv=False),
+        "singular_values": jnp.linalg.svd(_suffix_products(jacobians), compute_uv=False),
         "lyapunov": lyapunov_exponents(jacobians, real).max(axis=-1),
         "sensitivity": sensitivity,
         "memory_length": _memory_length(sensitivity, real),

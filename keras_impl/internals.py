@@ -18,7 +18,7 @@ from keras import ops
 
 from lstm_oracle.keras_impl.activations import clip
 from lstm_oracle.keras_impl.backends import BACKEND
-from lstm_oracle.keras_impl.cell import LSTMCell, Weights
+from lstm_oracle.keras_impl.cell import LSTMCell, Weights, _normalized
 from lstm_oracle.reference.spec import Spec, State
 
 Array = np.ndarray
@@ -27,10 +27,11 @@ CLOSED, OPEN = 0.05, 0.95
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 DEAD, DUPLICATE = 1e-3, 0.999
 MATTERS = 0.01
+_WEIGHTS = ("W", "U", "b", "V", "gain_W", "gain_U", "gain_c", "shift_c")
 
 
 class Step(NamedTuple):
-    """What one step computes, tensors (B, H), and the state r (B, R) that it carries on."""
+    """What one step computes, tensors (B, H), and the state that it carries on."""
 
     i: Any
     f: Any
@@ -38,7 +39,7 @@ class Step(NamedTuple):
     o: Any
     c: Any
     h: Any
-    r: Any
+    carried: State
 
 
 class Problem(NamedTuple):
@@ -64,7 +65,9 @@ def _step(
 ) -> Step:
     """One step, zeros added to h and c; optionally nothing flows back to what gates see."""
     seen: Callable[[Any], Any] = ops.stop_gradient if cell_path_only else (lambda a: a)
-    z = cell.input_products(x_t, weights, None) + seen(state.h) @ weights.U
+    epsilon = cell.layer_norm_epsilon
+    from_r = _normalized(seen(state.h) @ weights.U, weights.gain_U, epsilon)
+    z = cell.input_products(x_t, weights, None) + from_r
     by_gate = dict(zip(cell.gates, ops.split(z, len(cell.gates), axis=-1), strict=True))
     gate = functools.partial(cell._gate, by_gate, weights.p)
     f, g = gate("f", seen(state.c)), gate("g", seen(state.c))
@@ -73,9 +76,14 @@ def _step(
     c = c if cell.cell_clip is None else clip(c, cell.cell_clip)
     c = c if added is None else c + added.c
     o = gate("o", seen(c))
-    h = o * cell._squash["c"](c)
+    shown = _normalized(c, weights.gain_c, epsilon)
+    h = o * cell._squash["c"](shown if weights.shift_c is None else shown + weights.shift_c)
     h = h if added is None else h + added.h
-    return Step(i, f, g, o, c, h, h if weights.V is None else h @ weights.V)
+    r = h if weights.V is None else h @ weights.V
+    # In expectation: without masks the rates stand for them.
+    m_h, m_c = cell.zoneout_h, cell.zoneout_c
+    carried = State(m_h * state.h + (1 - m_h) * r, m_c * state.c + (1 - m_c) * c)
+    return Step(i, f, g, o, c, h, carried)
 
 
 def _run(problem: Problem, added: list[State] | None, cell_path_only: bool) -> tuple[Any, Any]:
@@ -89,11 +97,11 @@ def _run(problem: Problem, added: list[State] | None, cell_path_only: bool) -> t
         probe = None if added is None else added[t]
         step = _step(cell, weights, x[:, t], state, probe, cell_path_only)
         keep = ops.convert_to_tensor(real[:, t, None])
-        state = State(ops.where(keep, step.r, state.h), ops.where(keep, step.c, state.c))
+        state = State(*(ops.where(keep, *pair) for pair in zip(step.carried, state, strict=True)))
         emitted = emits[rule]
         y_t = ops.where(ops.convert_to_tensor(emitted[:, None]), state.h, ops.zeros_like(state.h))
         value = value + ops.sum(y_t * d_y[:, t])
-        steps.append(step._replace(r=state.h))
+        steps.append(step._replace(carried=state))
     value = value + ops.sum(state.h * d_state.h) + ops.sum(state.c * d_state.c)
     return value, steps
 
@@ -125,7 +133,7 @@ def _step_jacobians(problem: Problem, states: list[State]) -> tuple[Array, Array
 
         def entries(copies: Any) -> tuple[Any, Any]:
             step = _step(cell, weights, copies[2], State(copies[0], copies[1]))
-            return ops.sum(ops.concatenate([step.r, step.c], axis=-1) * unit), 0.0
+            return ops.sum(ops.concatenate(step.carried, axis=-1) * unit), 0.0
 
         _, _, (d_r, d_c, d_x) = BACKEND.differentiate(entries, copies)
         d = np.concatenate([_array(d_r), _array(d_c)], axis=-1).reshape(B, N, N)
@@ -137,7 +145,7 @@ def _step_jacobians(problem: Problem, states: list[State]) -> tuple[Array, Array
 def _noise_scale(problem: Problem) -> float:
     """tr(S) / |G|^2 from the gradient of one sequence after the other."""
     cell, weights = problem.cell, problem.weights
-    names = [name for name in ("W", "U", "b", "V") if getattr(weights, name) is not None]
+    names = [name for name in _WEIGHTS if getattr(weights, name) is not None]
     # Values, where a backend hands out variables.
     arrays = [
         ops.copy(a) for a in (*(getattr(weights, name) for name in names), *weights.p.values())
@@ -185,11 +193,6 @@ def measure(
 ) -> dict[str, Array]:
     """All quantities of `lstm_oracle.reference.internals.measure`, under the same names; float64.
 
-    Raises
-    ------
-    ValueError
-        For layer normalization and zoneout, which are looked into by the oracle alone.
-
     Examples
     --------
     >>> spec = Spec(input_size=3, hidden_size=4)
@@ -198,18 +201,14 @@ def measure(
     >>> found["singular_values"].shape
     (2, 5, 8)
     """
-    if spec.layer_norm or spec.zoneout:
-        raise ValueError(
-            f"measure: LSTM {spec.name!r} has layer normalization or zoneout, expected neither. "
-            "Look into it with lstm_oracle.reference.internals."
-        )
     problem = _problem(spec, params, x, state, mask, d_y, d_state)
     real, R = problem.real, spec.recurrent_size
     _, steps = _run(problem, None, False)
     seen = {k: np.stack([_array(getattr(s, k)) for s in steps], axis=1) for k in "ifgoch"}
     d_h, d_c = _flow(problem, False)
     direct, along = _flow(problem, True)
-    jacobians, by_x = _step_jacobians(problem, _states(problem, steps))
+    states = [problem.state, *(step.carried for step in steps[:-1])]
+    jacobians, by_x = _step_jacobians(problem, states)
     sensitive = _sensitivity(jacobians, by_x, R)
     found: dict[str, Any] = _of_gates(problem.cell, seen, real)
     found |= {
@@ -251,15 +250,6 @@ def _problem(
     return Problem(
         cell, spec.masked_output, weights, tensor(x), pair(state), real, d_y, pair(d_state)
     )
-
-
-def _states(problem: Problem, steps: list[Step]) -> list[State]:
-    """The state that goes into every step."""
-    states = [problem.state]
-    for t, step in enumerate(steps[:-1]):
-        keep = ops.convert_to_tensor(problem.real[:, t, None])
-        states.append(State(step.r, ops.where(keep, step.c, states[-1].c)))
-    return states
 
 
 def _size(d: Array) -> Array:

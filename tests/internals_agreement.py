@@ -25,6 +25,7 @@ SPECS = (
         input_size=I, hidden_size=H, projection_size=2, peepholes="ifo", cell_clip=1.0,
         activation_clip=2.0, masked_output="state",
     ),
+    Spec(input_size=I, hidden_size=H, layer_norm=True, zoneout_h=0.2, zoneout_c=0.3),
 )  # fmt: skip
 ROUNDING = np.finfo(np.float64).eps
 SAMPLES, ROUNDINGS, ALLOWED = 3, 8, 30
