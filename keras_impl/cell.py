@@ -11,6 +11,15 @@ Equations
     o = sigma_o(z_o)
     h_t = o * sigma_c(c_t)        r_t = h_t @ V  or  h_t
 
+With `layer_norm`, N normalizes the last axis (Ba et al. 2016, equations 20 to 22)::
+
+    z = gain_W * N(x_t @ W) + gain_U * N(r_{t-1} @ U) + b [+ p * c]
+    h_t = o * sigma_c(gain_c * N(c_t) + shift_c)
+
+With zoneout, of masks m (Krueger et al. 2017)::
+
+    r_t <- m_h * r_{t-1} + (1 - m_h) * r_t        c_t <- m_c * c_{t-1} + (1 - m_c) * c_t
+
 `kernel` holds the W_k side by side, `recurrent_kernel` the U_k, `bias` the b_k, in Keras' order
 i, f, c, o, where Keras' c is g here.
 """
@@ -18,6 +27,7 @@ i, f, c, o, where Keras' c is g here.
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -46,6 +56,10 @@ class Weights(NamedTuple):
     b: Any  # (G*H,) or None
     p: dict[str, Any]  # (H,) for each gate that has a peephole
     V: Any  # (H, R) or None
+    gain_W: Any = None  # (G*H,) each, with layer normalization
+    gain_U: Any = None
+    gain_c: Any = None  # (H,) each
+    shift_c: Any = None
 
 
 def _times(a: Any, matrix: Any) -> Any:
@@ -72,7 +86,21 @@ def _product_per_gate(a: Any, matrix: Any, multipliers: Any, gate_count: int) ->
     return ops.concatenate(products, axis=-1)
 
 
+_NORMALIZATION = ("gain_W", "gain_U", "gain_c", "shift_c")
 _PRODUCTS = {1: _product_per_gate, 2: _product_of_all_gates}
+
+
+def _normalized(a: Any, gain: Any, epsilon: float) -> Any:
+    """gain * N(a) over the last axis; `a` itself where there is no gain."""
+    if gain is None:
+        return a
+    centered = a - _mean(a)
+    return gain * (centered / ops.sqrt(_mean(centered * centered) + epsilon))
+
+
+def _mean(a: Any) -> Any:
+    """Not `keras.ops.mean`, which computes float64 in float32 on JAX."""
+    return ops.sum(a, axis=-1, keepdims=True) / a.shape[-1]
 
 
 def _check_rate(owner: str, name: str, rate: float) -> None:
@@ -107,13 +135,22 @@ class LSTMCell(keras.layers.LSTMCell):
         `recurrent_activation` for i, f, o and `activation` for g and c.
     cell_clip, activation_clip : float, optional
         Limits of |c_t| and of every |z_k|.
+    layer_norm : bool
+        Normalize both products, all gates together, and the cell on its way to h_t.
+    layer_norm_epsilon : float
+        Added to variances.
+    zoneout_h, zoneout_c : float
+        In training, entries of r and c keep their previous value at these rates, drawn for every
+        step; at inference they keep as much of it as the rates say.
     per_gate_initialization : bool
         Apply `kernel_initializer` and `recurrent_initializer` to each gate's own block (see
         `PerGate`) instead of to the fused matrix.
-    peephole_initializer, projection_initializer
-        Of p and V. Peepholes start at zero: as an LSTM without them.
-    peephole_regularizer, peephole_constraint, projection_regularizer, projection_constraint
-        Of p and V.
+    peephole_initializer, projection_initializer, gain_initializer, shift_initializer
+        Of p, V, and the gains and the shift of layer normalization. Peepholes start at zero: as
+        an LSTM without them.
+    peephole_regularizer, peephole_constraint, projection_regularizer, projection_constraint, \
+gain_regularizer, gain_constraint, shift_regularizer, shift_constraint
+        Of the same.
 
     Raises
     ------
@@ -123,7 +160,8 @@ class LSTMCell(keras.layers.LSTMCell):
     References
     ----------
     Gers, Schmidhuber & Cummins 2000; Gers & Schmidhuber 2000 (peepholes); Sak et al. 2014
-    (projection); Greff et al. 2017 (coupled gates).
+    (projection); Greff et al. 2017 (coupled gates); Ba et al. 2016 (layer normalization); Krueger
+    et al. 2017 (zoneout).
 
     Examples
     --------
@@ -149,13 +187,23 @@ class LSTMCell(keras.layers.LSTMCell):
         c_activation: Any = None,
         cell_clip: float | None = None,
         activation_clip: float | None = None,
+        layer_norm: bool = False,
+        layer_norm_epsilon: float = 1e-5,
+        zoneout_h: float = 0.0,
+        zoneout_c: float = 0.0,
         per_gate_initialization: bool = False,
         peephole_initializer: Any = "zeros",
         projection_initializer: Any = "glorot_uniform",
+        gain_initializer: Any = "ones",
+        shift_initializer: Any = "zeros",
         peephole_regularizer: Any = None,
         projection_regularizer: Any = None,
+        gain_regularizer: Any = None,
+        shift_regularizer: Any = None,
         peephole_constraint: Any = None,
         projection_constraint: Any = None,
+        gain_constraint: Any = None,
+        shift_constraint: Any = None,
         **kwargs: Any,
     ) -> None:
         """Keep the arguments; the variables come with `build`."""
@@ -169,6 +217,10 @@ class LSTMCell(keras.layers.LSTMCell):
             coupled=coupled,
             cell_clip=cell_clip,
             activation_clip=activation_clip,
+            layer_norm=layer_norm,
+            layer_norm_epsilon=layer_norm_epsilon,
+            zoneout_h=zoneout_h,
+            zoneout_c=zoneout_c,
             name=kwargs.get("name") or "lstm_cell",
         )
         super().__init__(units, resolve(activation), resolve(recurrent_activation), **kwargs)
@@ -190,13 +242,24 @@ class LSTMCell(keras.layers.LSTMCell):
         }
         self.cell_clip = cell_clip
         self.activation_clip = activation_clip
+        self.layer_norm = layer_norm
+        self.layer_norm_epsilon = layer_norm_epsilon
+        self.zoneout_h = zoneout_h
+        self.zoneout_c = zoneout_c
+        self.zoneout = described.zoneout
         self.per_gate_initialization = per_gate_initialization
         self.peephole_initializer = keras.initializers.get(peephole_initializer)
         self.projection_initializer = keras.initializers.get(projection_initializer)
+        self.gain_initializer = keras.initializers.get(gain_initializer)
+        self.shift_initializer = keras.initializers.get(shift_initializer)
         self.peephole_regularizer = keras.regularizers.get(peephole_regularizer)
         self.projection_regularizer = keras.regularizers.get(projection_regularizer)
+        self.gain_regularizer = keras.regularizers.get(gain_regularizer)
+        self.shift_regularizer = keras.regularizers.get(shift_regularizer)
         self.peephole_constraint = keras.constraints.get(peephole_constraint)
         self.projection_constraint = keras.constraints.get(projection_constraint)
+        self.gain_constraint = keras.constraints.get(gain_constraint)
+        self.shift_constraint = keras.constraints.get(shift_constraint)
 
         self.gates = described.gates
         if self.implementation == 1:
@@ -231,7 +294,18 @@ class LSTMCell(keras.layers.LSTMCell):
             self.projection_kernel = self._add(
                 "projection", (H, R), initializer, "projection_kernel"
             )
+        self.normalization = self._add_normalization() if self.layer_norm else []
         self.built = True
+
+    def _add_normalization(self) -> list[Any]:
+        """Gains of both products, then gain and shift of the cell."""
+        G, H = len(self.gates), self.units
+        names = ("kernel_gain", "recurrent_gain", "cell_gain")
+        gains = [
+            self._add("gain", (size,), self.gain_initializer, name)
+            for name, size in zip(names, (G * H, G * H, H), strict=True)
+        ]
+        return [*gains, self._add("shift", (H,), self.shift_initializer, "cell_shift")]
 
     def _add(self, role: str, shape: tuple[int, ...], initializer: Any, name: str) -> Any:
         return self.add_weight(
@@ -272,6 +346,7 @@ class LSTMCell(keras.layers.LSTMCell):
             b=value(self.bias),
             p=dict(zip(self.peepholes, map(value, self.peephole_vectors), strict=True)),
             V=value(self.projection_kernel),
+            **dict(zip(_NORMALIZATION, map(value, self.normalization), strict=False)),
         )
 
     # --- the step ---------------------------------------------------------------------------------
@@ -283,7 +358,8 @@ class LSTMCell(keras.layers.LSTMCell):
         multipliers = self.multipliers(inputs, r, training)
         weights = self.read_weights()
         z_x = self.input_products(inputs, weights, multipliers.x)
-        state = self.advance(z_x, State(r, c), weights, multipliers.h)
+        keep = self.zoneout_masks(z_x, training)
+        state = self.advance(z_x, State(r, c), weights, multipliers.h, keep)
         return state.h, [state.h, state.c]
 
     def multipliers(self, x_t: Any, r: Any, training: bool) -> Dropout:
@@ -301,14 +377,50 @@ class LSTMCell(keras.layers.LSTMCell):
     def input_products(self, x: Any, weights: Weights, multipliers: Any) -> Any:
         """x @ W + b, all gates side by side, for x of any leading shape."""
         z = self._product(x, weights.W, multipliers)
+        z = _normalized(z, weights.gain_W, self.layer_norm_epsilon)
         return z if weights.b is None else z + weights.b
 
     def _product(self, a: Any, matrix: Any, multipliers: Any) -> Any:
         return _PRODUCTS[self.implementation](a, matrix, multipliers, len(self.gates))
 
-    def advance(self, z_x: Any, state: State, weights: Weights, multipliers: Any = None) -> State:
+    def zoneout_masks(self, like: Any, training: bool) -> list[Any]:
+        """Masks of r and c for the steps of an array (..., N), 1 where values are kept.
+
+        Empty at inference, and without zoneout.
+        """
+        if not (self.zoneout and training):
+            return []
+
+        def drawn(rate: float, size: int) -> Any:
+            ones = ops.ones_like(like[..., :1]) * ops.ones((size,), dtype=self.compute_dtype)
+            kept = keras.random.dropout(ops.ones_like(ones), rate, seed=self.seed_generator)
+            return ops.cast(ops.equal(kept, 0), self.compute_dtype)
+
+        return [drawn(self.zoneout_h, self.output_size), drawn(self.zoneout_c, self.units)]
+
+    def advance(
+        self,
+        z_x: Any,
+        state: State,
+        weights: Weights,
+        multipliers: Any = None,
+        keep: Sequence[Any] = (),
+    ) -> State:
         """Advance the state by one step, from the products with the input."""
-        z = z_x + self._product(state.h, weights.U, multipliers)
+        new = self._advance(z_x, state, weights, multipliers)
+        if not self.zoneout:
+            return new
+        m_h, m_c = keep or (self.zoneout_h, self.zoneout_c)
+        return State(
+            m_h * state.h + (1 - m_h) * new.h,
+            m_c * state.c + (1 - m_c) * new.c,
+        )
+
+    def _advance(self, z_x: Any, state: State, weights: Weights, multipliers: Any) -> State:
+        """Make the step without zoneout."""
+        epsilon = self.layer_norm_epsilon
+        z_h = self._product(state.h, weights.U, multipliers)
+        z = z_x + _normalized(z_h, weights.gain_U, epsilon)
         z_by_gate = dict(zip(self.gates, ops.split(z, len(self.gates), axis=-1), strict=True))
         gate = functools.partial(self._gate, z_by_gate, weights.p)
         f = gate("f", state.c)
@@ -316,7 +428,8 @@ class LSTMCell(keras.layers.LSTMCell):
         i = 1 - f if self.coupled else gate("i", state.c)
         c = _clipped(f * state.c + i * g, self.cell_clip)
         o = gate("o", c)
-        h = o * self._squash["c"](c)
+        seen = _normalized(c, weights.gain_c, epsilon)
+        h = o * self._squash["c"](seen if weights.shift_c is None else seen + weights.shift_c)
         return State(h if weights.V is None else h @ weights.V, c)
 
     def _gate(self, z: dict[str, Any], p: dict[str, Any], k: str, c: Any) -> Any:
@@ -352,6 +465,10 @@ class LSTMCell(keras.layers.LSTMCell):
             coupled=self.coupled,
             cell_clip=self.cell_clip,
             activation_clip=self.activation_clip,
+            layer_norm=self.layer_norm,
+            layer_norm_epsilon=self.layer_norm_epsilon,
+            zoneout_h=self.zoneout_h,
+            zoneout_c=self.zoneout_c,
             name=self.name,
             **activations,
         )
@@ -382,6 +499,7 @@ class LSTMCell(keras.layers.LSTMCell):
             self.bias,
             *self.peephole_vectors,
             self.projection_kernel,
+            *self.normalization,
         )
         return [variable for variable in variables if variable is not None]
 
@@ -393,7 +511,7 @@ class LSTMCell(keras.layers.LSTMCell):
         }
         roles = {
             f"{role}_{kind}": getattr(keras, f"{kind}s").serialize(getattr(self, f"{role}_{kind}"))
-            for role in ("peephole", "projection")
+            for role in ("peephole", "projection", "gain", "shift")
             for kind in ("initializer", "regularizer", "constraint")
         }
         plain = {
@@ -405,6 +523,10 @@ class LSTMCell(keras.layers.LSTMCell):
                 "projection_size",
                 "cell_clip",
                 "activation_clip",
+                "layer_norm",
+                "layer_norm_epsilon",
+                "zoneout_h",
+                "zoneout_c",
                 "per_gate_initialization",
             )
         }
@@ -426,5 +548,9 @@ def arguments_of(spec: Spec) -> dict[str, Any]:
         "coupled": spec.coupled,
         "cell_clip": spec.cell_clip,
         "activation_clip": spec.activation_clip,
+        "layer_norm": spec.layer_norm,
+        "layer_norm_epsilon": spec.layer_norm_epsilon,
+        "zoneout_h": spec.zoneout_h,
+        "zoneout_c": spec.zoneout_c,
         **activations,
     }

@@ -24,13 +24,14 @@ def run(layer: LSTM, x: Any, state: State, real: Any, training: bool) -> tuple[A
     """
     T = x.shape[0]
     multipliers = layer.cell.multipliers(x[0], state.h, training)
+    zoneout = [jnp.swapaxes(mask, 0, 1) for mask in layer.cell.zoneout_masks(x, training)]
     y, final = lstm(
         _params(layer),
         jnp.swapaxes(x, 0, 1),
         state,
         None if real is None else real[..., 0].T,
         spec=layer.spec,
-        dropout=Dropout(_by_gate(multipliers.x), _by_gate(multipliers.h)),
+        dropout=Dropout(_by_gate(multipliers.x), _by_gate(multipliers.h), *zoneout),
         unroll=T if layer.unroll else 1,
         precision=None,
         implementation=layer.implementation,
@@ -50,7 +51,13 @@ def _by_gate(multipliers: Any) -> Any:
 
 def _params(layer: LSTM) -> dict[str, Any]:
     weights, gates = layer.cell.read_weights(), layer.cell.gates
-    fused = {"W": weights.W, "U": weights.U, "b": weights.b}
+    fused = {
+        "W": weights.W,
+        "U": weights.U,
+        "b": weights.b,
+        "gain_W": weights.gain_W,
+        "gain_U": weights.gain_U,
+    }
     params = {
         f"{letter}_{k}": block
         for letter, array in fused.items()
@@ -58,4 +65,5 @@ def _params(layer: LSTM) -> dict[str, Any]:
         for k, block in zip(gates, jnp.split(array, len(gates), axis=-1), strict=True)
     }
     params |= {f"p_{k}": p for k, p in weights.p.items()}
-    return params if weights.V is None else params | {"V": weights.V}
+    whole = {"V": weights.V, "gain_c": weights.gain_c, "shift_c": weights.shift_c}
+    return params | {name: array for name, array in whole.items() if array is not None}

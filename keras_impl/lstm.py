@@ -208,21 +208,23 @@ class LSTM(keras.layers.RNN):
             y, final = fast_path.run(self, x, state, real, training)
             return y[:, -1], y if self.return_sequences else y[:, -1:], list(final)
 
-        step, z_x = self._step_and_products(x, state, training)
+        step, inputs = self._step_and_inputs(x, state, training)
         scan = unrolled if self.unroll else BACKEND.scan
-        inputs, run = ((z_x,), step) if real is None else ((z_x, real), _holding(step))
+        inputs, run = (inputs, step) if real is None else ((*inputs, real), _holding(step))
         final, r = scan(run, state, inputs, self.return_sequences)
         return (*self._outputs(r, final.h, real), list(final))
 
-    def _step_and_products(self, x: Any, state: State, training: bool) -> tuple[Any, Any]:
-        """Return the step of this call, and the products with x that all its steps need."""
+    def _step_and_inputs(self, x: Any, state: State, training: bool) -> tuple[Any, Any]:
+        """Return the step of this call, and what each step needs: z_x, and zoneout masks."""
         weights = self.cell.read_weights()
         multipliers = self.cell.multipliers(x[0], state.h, training)
 
         def step(state: State, inputs: Sequence[Any]) -> State:
-            return self.cell.advance(inputs[0], state, weights, multipliers.h)
+            z_x, *keep = inputs
+            return self.cell.advance(z_x, state, weights, multipliers.h, keep)
 
-        return step, self.cell.input_products(x, weights, multipliers.x)
+        z_x = self.cell.input_products(x, weights, multipliers.x)
+        return step, (z_x, *self.cell.zoneout_masks(z_x, training))
 
     def _outputs(self, r: Any, last_r: Any, real: Any) -> tuple[Any, Any]:
         """Last output and, batch first, all outputs; both alike where only the last is wanted."""

@@ -141,7 +141,9 @@ class Network:
     def _put_dropout(self, dropout: tuple[Any, Any]) -> None:
         """Keras keeps the masks of a call on the cell, and draws none where there are some."""
         cell = self.layers[0][1].cell
-        cell._dropout_mask, cell._recurrent_dropout_mask = dropout
+        cell._dropout_mask, cell._recurrent_dropout_mask, *zoneout = dropout
+        if zoneout:
+            cell.zoneout_masks = lambda like, training: zoneout
 
     def dropout_masks(self, case: Case) -> Any:
         """Multipliers as the cell keeps them: one, or one per gate with implementation 1."""
@@ -156,7 +158,7 @@ class Network:
             arrays = [a.astype(_numpy_dtype(case)) for a in by_gate(multiplier, len(spec.gates))]
             return arrays if per_gate else arrays[0]
 
-        return listed(case.dropout.x), listed(case.dropout.h)
+        return listed(case.dropout.x), listed(case.dropout.h), *_zoneout_masks(case)
 
     def arrays(self, case: Case) -> list[np.ndarray]:
         """Values of the variables, in their order."""
@@ -192,6 +194,18 @@ class Network:
             lambda a: _to_numpy(a, case.dtype), (y, final, tuple(d_weights), d_x, d_state)
         )
         return Result(y, final, self.gradients(case, list(d_weights)), d_x, d_state)
+
+
+def _zoneout_masks(case: Case) -> list[np.ndarray]:
+    """Masks of r and c with time leading, one step's for all steps where there is no other."""
+    _, T, _ = case.x.shape
+    found = []
+    for mask in case.dropout[2:]:
+        if mask is not None:
+            per_step = mask[:, None] if mask.ndim == 2 else mask
+            B, _, N = per_step.shape
+            found.append(np.swapaxes(np.broadcast_to(per_step, (B, T, N)), 0, 1))
+    return [mask.astype(_numpy_dtype(case)) for mask in found]
 
 
 class KerasAdapter:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from lstm_oracle.conformance.adapters.keras_network import KerasAdapter
-from lstm_oracle.conformance.adapters.support import specs, unknown_options
+from lstm_oracle.conformance.adapters.support import unknown_options
 from lstm_oracle.conformance.case import Case
 from lstm_oracle.keras_impl import LSTM
 from lstm_oracle.reference.spec import Spec
@@ -15,16 +15,11 @@ _OPTIONS = frozenset(("unroll", "implementation"))
 
 def unsupported(case: Case) -> str:
     """Dropout masks per gate need implementation 1, which recurrent dropout brings."""
-    reason = unknown_options(case, _OPTIONS) or _variant(case)
+    reason = unknown_options(case, _OPTIONS)
     if reason or case.dropout is None or case.options.get("implementation") == 1:
         return reason
     per_gate = any(a is not None and a.ndim == 4 for a in case.dropout)
     return "no dropout masks per gate" if per_gate and case.dropout.h is None else ""
-
-
-def _variant(case: Case) -> str:
-    variants = [spec.layer_norm or spec.zoneout for spec in specs(case.architecture)]
-    return "no layer normalization, no zoneout" if any(variants) else ""
 
 
 def make(spec: Spec, **arguments: Any) -> LSTM:

@@ -155,8 +155,8 @@ def first(reasons: Any) -> str:
 
 
 def per_step(dropout: Dropout | None) -> bool:
-    """Whether dropout multipliers differ from step to step."""
-    arrays = () if dropout is None else dropout
+    """Whether dropout multipliers differ from step to step; zoneout masks always may."""
+    arrays = () if dropout is None else dropout[:2]
     return any(a is not None and a.ndim > 2 and a.shape[1] > 1 for a in arrays)
 
 

@@ -1,10 +1,12 @@
 """Outputs, states and every gradient of `LSTM` are the oracle's, in float64, to 1e-13 a block."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from lstm_oracle.keras_impl import LSTM
-from lstm_oracle.reference.spec import ACTIVATIONS, Reverse, Spec
+from lstm_oracle.reference.spec import ACTIVATIONS, Dropout, Reverse, Spec
 
 VARIANTS = {
     "plain": {},
@@ -17,6 +19,16 @@ VARIANTS = {
     "wide projection": {"projection_size": 6},
     "cell clip": {"cell_clip": 0.4},
     "activation clip": {"activation_clip": 0.5},
+    "layer normalization": {"layer_norm": True},
+    "layer normalization of a coupled layer": {
+        "layer_norm": True,
+        "layer_norm_epsilon": 0.1,
+        "coupled": True,
+        "peepholes": "fo",
+        "projection_size": 3,
+        "use_bias": False,
+    },
+    "zoneout in expectation": {"zoneout_h": 0.1, "zoneout_c": 0.6, "projection_size": 3},
     "everything": {
         "peepholes": "fo",
         "coupled": True,
@@ -62,6 +74,39 @@ def test_every_variant_agrees(room, variant):
     problem = room.random_problem(spec_of(**VARIANTS[variant]), seed=len(variant))
     got = room.keras_answer(problem, layer_of(problem))
     room.assert_agree(got, room.oracle_answer(problem))
+
+
+def test_zoneout_masks_are_drawn_for_every_step_at_the_rates(room):
+    layer = layer_of(room.random_problem(spec_of(zoneout_h=0.3, zoneout_c=0.6)))
+    masks = layer.cell.zoneout_masks(np.zeros((200, 8, 16)), training=True)
+    for mask, rate in zip(map(room.numpy, masks), (0.3, 0.6), strict=True):
+        assert mask.shape == (200, 8, 4)
+        assert set(np.unique(mask)) == {0, 1}
+        # Five standard deviations of the mean.
+        assert abs(mask.mean() - rate) < 5 * np.sqrt(rate * (1 - rate) / mask.size)
+
+
+def test_the_masks_of_zoneout_agree(room):
+    spec = spec_of(zoneout_h=0.3, zoneout_c=0.6, projection_size=3, layer_norm=True)
+    rng = np.random.default_rng(5)
+    h, c = (rng.integers(0, 2, (8, 5, N)).astype(float) for N in (3, 4))
+    problem = dataclasses.replace(
+        room.random_problem(spec, seed=5, B=8, mask=MASK),
+        dropout=Dropout(zoneout_h=h, zoneout_c=c),
+    )
+    layer = layer_of(problem)
+    time_first = [np.swapaxes(h, 0, 1), np.swapaxes(c, 0, 1)]
+    layer.cell.zoneout_masks = lambda like, training: time_first if training else []
+    got = room.keras_answer(problem, layer, training=True)
+    room.assert_agree(got, room.oracle_answer(problem))
+
+
+def test_the_variants_survive_serialization():
+    variants = {"layer_norm": True, "layer_norm_epsilon": 0.1, "zoneout_h": 0.1, "zoneout_c": 0.2}
+    layer = LSTM(4, **variants, gain_initializer="random_normal", shift_constraint="non_neg")
+    again = LSTM.from_config(layer.get_config())
+    assert again.get_config() == layer.get_config()
+    assert {name: getattr(again, name) for name in variants} == variants
 
 
 @pytest.mark.parametrize("variant", ["plain", "everything"])

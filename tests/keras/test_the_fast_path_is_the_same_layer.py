@@ -42,6 +42,15 @@ def test_a_variant_that_fused_lacks_is_refused_and_auto_computes_it(room):
 
 
 @on_jax
+def test_layer_normalization_and_zoneout_are_those_of_the_oracle(room):
+    problem = room.random_problem(
+        Spec(input_size=3, hidden_size=4, projection_size=2, layer_norm=True, zoneout_c=0.3)
+    )
+    got = room.keras_answer(problem, layer_of(problem, implementation="auto"))
+    room.assert_agree(got, room.oracle_answer(problem))
+
+
+@on_jax
 def test_it_emits_what_the_layers_own_loop_emits():
     x = np.random.default_rng(0).normal(size=(2, 5, 3))
     for options in ({}, {"return_sequences": True}, {"go_backwards": True}):
