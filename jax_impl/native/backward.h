@@ -26,7 +26,7 @@ class Backward {
   T* d_c0;              // (B, H)
 
   void run(Team& team, int threads) {
-    const Grid wanted = grid_for(at, threads);
+    const Grid wanted = grid_now(at, team, threads);
     const size_t U_room = size_t(at.blocks()) * at.GL * at.padded();
     const size_t state_room = at.c_at(1, 0, 0);
     Scratch scratch(Scratch::room<T>(U_room) + 3 * Scratch::room<T>(state_room));
@@ -52,6 +52,7 @@ class Backward {
       }
       finish(part);
     });
+    barriers.judge(at, wanted, team);
   }
 
  private:

@@ -23,7 +23,7 @@ class Forward {
   T* c;                 // likewise
 
   void run(Team& team, int threads) {
-    const Grid wanted = grid_for(at, threads);
+    const Grid wanted = grid_now(at, team, threads);
     const bool keep = z != nullptr;
     chunk_ = chunk_for(wanted);
     kept_z_ = keep ? at.steps : chunk_;
@@ -72,6 +72,7 @@ class Forward {
         }
       }
     });
+    barriers.judge(at, wanted, team);
   }
 
  private:

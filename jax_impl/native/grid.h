@@ -37,6 +37,20 @@ Grid grid_for(const Layout<T>& at, int threads) {
   return {rows, by_units};
 }
 
+// A grid whose threads meet so often that one of them waiting for its core spoils the gain.
+template <class T>
+bool meets_often(const Layout<T>& at, Grid grid) {
+  constexpr double kBriefStep = 2e7;  // floating-point operations: some 100 microseconds
+  return grid.units > 1 && 8.0 * at.batch * at.hidden * (at.hidden + at.inputs) < kBriefStep;
+}
+
+// The grid for this call: one thread alone while the team rests.
+template <class T>
+Grid grid_now(const Layout<T>& at, Team& team, int threads) {
+  const Grid grid = grid_for(at, threads);
+  return meets_often(at, grid) && team.resting() ? Grid{1, 1} : grid;
+}
+
 // A thread's part of the grid.
 struct Part {
   Range rows, blocks;
@@ -55,6 +69,16 @@ struct Barriers {
     everyone.set(grid.members());
     for (Barrier& barrier : of_rows) barrier.set(grid.units);
   }
+
+  // Lets the team rest after a call with many long waits.
+  template <class T>
+  void judge(const Layout<T>& at, Grid grid, Team& team) const {
+    if (!meets_often(at, grid)) return;
+    int long_waits = 0;
+    for (const Barrier& barrier : of_rows) long_waits += barrier.long_waits();
+    if (long_waits > 2 + at.steps / 50) team.rest();
+  }
+
   Barrier everyone;
   std::vector<Barrier> of_rows;
 };

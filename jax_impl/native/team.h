@@ -34,16 +34,20 @@ inline void relax() {
 }
 
 // Waits until ready() holds. Spins first: steps are microseconds apart. Then gives its core away
-// each time: the thread waited for may need it, where there are more threads than cores.
+// each time: the thread waited for may need it, where there are more threads than cores. Returns
+// whether it came to that.
 template <class Ready>
-inline void spin_until(Ready ready) {
-  for (int turn = 0; !ready(); ++turn) {
-    if (turn < 4096) {
+inline bool spin_until(Ready ready) {
+  constexpr int kSpins = 4096;
+  int turn = 0;
+  for (; !ready(); ++turn) {
+    if (turn < kSpins) {
       relax();
     } else {
       std::this_thread::yield();
     }
   }
+  return turn > kSpins;
 }
 
 class Barrier {
@@ -58,11 +62,16 @@ class Barrier {
       round_.store(round + 1, std::memory_order_release);
       return;
     }
-    spin_until([&] { return round_.load(std::memory_order_acquire) != round; });
+    if (spin_until([&] { return round_.load(std::memory_order_acquire) != round; })) {
+      long_waits_.fetch_add(1, std::memory_order_relaxed);
+    }
   }
+
+  int long_waits() const { return long_waits_.load(std::memory_order_relaxed); }
 
  private:
   int members_ = 1;
+  std::atomic<int> long_waits_{0};
   alignas(64) std::atomic<int> arrived_{0};
   alignas(64) std::atomic<unsigned> round_{0};
 };
@@ -98,6 +107,14 @@ class Team {
     if (asked_for_ > 0) return asked_for_;
     return limit > 0 ? std::min(limit, cores_) : cores_;
   }
+
+  // Where others keep the cores busy, a thread that waits for another one every few microseconds
+  // waits for the scheduler: a call that saw this lets the next ones work alone.
+  bool resting() {
+    int left = resting_.load(std::memory_order_relaxed);
+    return left > 0 && resting_.compare_exchange_strong(left, left - 1, std::memory_order_relaxed);
+  }
+  void rest() { resting_.store(kCallsOfRest, std::memory_order_relaxed); }
 
   // work(rank, members) on every member at once; `members` is `wanted`, or 1.
   template <class Work>
@@ -154,6 +171,8 @@ class Team {
     }
   }
 
+  static constexpr int kCallsOfRest = 32;
+  std::atomic<int> resting_{0};
   const int asked_for_ = threads_asked_for();
   const int cores_ = schedulable_cores();
   const pid_t process_ = getpid();
