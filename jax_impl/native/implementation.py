@@ -56,8 +56,9 @@ def _variant(spec: Spec) -> str | None:
 def _advantage(spec: Spec, setting: Setting) -> str | None:
     """Ahead wherever it was measured: float32, from a tenth of a millisecond of work up.
 
-    In float64 and 16 bits it was not measured on a quiet machine. With less work, the calls themselves take most of the time, and a process that computes nothing larger
-    should not have to build the kernel.
+    In float64 and 16 bits it was not measured on a quiet machine. With less work, the calls
+    themselves take most of the time, and a process that computes nothing larger should not have to
+    build the kernel.
     """
     flops = 8.0 * setting.T * setting.B * spec.hidden_size * (spec.hidden_size + spec.input_size)
     if setting.dtype != "float32" or flops < _FEW_FLOPS:
