@@ -25,5 +25,5 @@ def own(name):
 
 
 def plan(names, workloads=SMALL, **fields):
-    fields = {"threads": 1, "effort": Effort(2, 0.002, 2), "limit_seconds": 5.0} | fields
+    fields = {"threads": 1, "effort": Effort(2, 0.002, 2), "limit_seconds": 8.0} | fields
     return Plan(workloads, tuple(contender(name) for name in names), **fields)
