@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import keras
 import numpy as np
 import pytest
 
@@ -95,7 +96,7 @@ def test_the_masks_of_zoneout_agree(room):
         dropout=Dropout(zoneout_h=h, zoneout_c=c),
     )
     layer = layer_of(problem)
-    time_first = [np.swapaxes(h, 0, 1), np.swapaxes(c, 0, 1)]
+    time_first = [keras.ops.convert_to_tensor(np.swapaxes(mask, 0, 1)) for mask in (h, c)]
     layer.cell.zoneout_masks = lambda like, training: time_first if training else []
     got = room.keras_answer(problem, layer, training=True)
     room.assert_agree(got, room.oracle_answer(problem))
