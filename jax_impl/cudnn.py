@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 
-from lstm_oracle.jax_impl.gpu import only_plain
 from lstm_oracle.jax_impl.interface import (
     Implementation,
     Inputs,
@@ -16,6 +15,7 @@ from lstm_oracle.jax_impl.interface import (
     Output,
     Pieces,
     Setting,
+    variant,
 )
 from lstm_oracle.reference.spec import Spec, State
 
@@ -55,7 +55,7 @@ def _unsupported(spec: Spec, setting: Setting) -> str | None:
         "no empty batch, sequence or feature": 0 in (setting.T, setting.B, spec.input_size),
     }
     reason = next((reason for reason, present in lacking.items() if present), None)
-    return reason or only_plain(spec)
+    return reason or variant(spec)
 
 
 def _advantage(spec: Spec, setting: Setting) -> str | None:

@@ -7,8 +7,6 @@ verifies and measures it where there is a GPU.
 
 from __future__ import annotations
 
-from dataclasses import fields
-
 import jax.numpy as jnp
 
 from lstm_oracle.jax_impl.interface import (
@@ -19,6 +17,7 @@ from lstm_oracle.jax_impl.interface import (
     Pieces,
     Setting,
     accumulator,
+    variant,
 )
 from lstm_oracle.reference.spec import Spec, State
 
@@ -68,23 +67,7 @@ def _unsupported(spec: Spec, setting: Setting) -> str | None:
         "no empty batch, sequence or feature": 0 in (setting.T, setting.B, spec.input_size),
     }
     reason = next((reason for reason, present in lacking.items() if present), None)
-    return reason or only_plain(spec)
-
-
-def only_plain(spec: Spec) -> str | None:
-    """The first field in which a layer is not the standard one."""
-    plain = Spec(
-        input_size=spec.input_size,
-        hidden_size=spec.hidden_size,
-        use_bias=spec.use_bias,
-        masked_output=spec.masked_output,
-        name=spec.name,
-    )
-    for field in fields(Spec):
-        value, standard = (getattr(one, field.name) for one in (spec, plain))
-        if value != standard:
-            return f"no {field.name}={value!r}, only {standard!r}"
-    return None
+    return reason or variant(spec)
 
 
 def _advantage(spec: Spec, setting: Setting) -> str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from typing import Any
 
 import jax
@@ -16,6 +15,7 @@ from lstm_oracle.jax_impl.interface import (
     Pieces,
     Setting,
     accumulator,
+    variant,
 )
 from lstm_oracle.jax_impl.native import build
 from lstm_oracle.jax_impl.native.calls import GATES, Primals, lstm, vary, varying
@@ -34,23 +34,7 @@ def _unsupported(spec: Spec, setting: Setting) -> str | None:
         "no more than 2^31 numbers per step and gate": setting.T * setting.B >= 2**31,
     }
     reason = next((reason for reason, present in lacking.items() if present), None)
-    return reason or _variant(spec) or build.reason_against(str(accumulator(setting.dtype)))
-
-
-def _variant(spec: Spec) -> str | None:
-    """The first field in which a layer is not the standard one."""
-    plain = Spec(
-        input_size=spec.input_size,
-        hidden_size=spec.hidden_size,
-        use_bias=spec.use_bias,
-        masked_output=spec.masked_output,
-        name=spec.name,
-    )
-    for field in fields(Spec):
-        value, standard = (getattr(one, field.name) for one in (spec, plain))
-        if value != standard:
-            return f"no {field.name}={value!r}, only {standard!r}"
-    return None
+    return reason or variant(spec) or build.reason_against(str(accumulator(setting.dtype)))
 
 
 def _advantage(spec: Spec, setting: Setting) -> str | None:
