@@ -22,6 +22,7 @@ import platform
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -56,8 +57,8 @@ def resized(architecture: Any, I: int, H: int) -> Any:
     if isinstance(architecture, (Reverse, Chunks)):
         return dataclasses.replace(architecture, layer=resized(architecture.layer, I, H))
     if isinstance(architecture, Bidirectional):
-        halves = (resized(half, I, H) for half in (architecture.forward, architecture.backward))
-        return Bidirectional(*halves, architecture.merge)
+        first, second = architecture.forward, architecture.backward
+        return Bidirectional(resized(first, I, H), resized(second, I, H), architecture.merge)
     layers: list[Any] = []
     for layer in architecture.layers:
         layers.append(resized(layer, layers[-1].output_size if layers else I, H))
@@ -266,7 +267,13 @@ def run_checker(name: str, check: Callable[[Function], bool], kept: dict[str, An
         key = json.dumps([row["recipe"], row["asked"]])
         if key not in controls:
             controls[key] = check(asked(NO_BUG, case))
-        row[name] = _fate(lambda one=one, case=case: check(asked(one, case)), controls[key])
+        row[name] = _fate(partial(_accepted, check, asked, one, case), controls[key])
+
+
+def _accepted(
+    check: Callable[[Function], bool], asked: type[Function], one: Bug, case: Case
+) -> bool:
+    return check(asked(one, case))
 
 
 def _fate(accepted: Callable[[], bool], control: bool) -> str:
@@ -329,7 +336,7 @@ def _onnx_case(given: Any, wanted: Any, attributes: Any) -> tuple[Case, dict[str
     architecture: Any = {"forward": spec, "reverse": Reverse(spec)}.get(direction)
     if architecture is None:
         architecture = Bidirectional(spec, spec)
-        both = (params(0), params(1)), (state(0), state(1))
+        both: Any = (params(0), params(1)), (state(0), state(1))
     else:
         both = params(0), state(0)
     case = Case(
@@ -423,9 +430,9 @@ def run_suite(name: str, accepts: Callable[[Bug], bool], kept: dict[str, Any]) -
     if not accepts(NO_BUG):
         raise SystemExit(f"{name}: its tests reject the correct textbook")
     for one in BUGS:
-        kept["bugs"][one.id][name] = _fate(lambda one=one: accepts(one), control=True)
+        kept["bugs"][one.id][name] = _fate(partial(accepts, one), control=True)
     orders = [one for one in gate_orders() if one.id.startswith("gate-order-WUbp-")]
-    survive = [one.id for one in orders if _fate(lambda one=one: accepts(one), True) == "survives"]
+    survive = [one.id for one in orders if _fate(partial(accepts, one), True) == "survives"]
     kept.setdefault("gate_orders", {})[name] = {"of": len(orders), "survive": len(survive)}
 
 

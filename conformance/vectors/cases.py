@@ -12,7 +12,7 @@ import itertools
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -32,6 +32,7 @@ from lstm_oracle.reference.spec import (
     Bidirectional,
     Chunks,
     Dropout,
+    MergeMode,
     Reverse,
     Spec,
     Stack,
@@ -43,7 +44,8 @@ Array = np.ndarray
 
 _MASKS = ("right", "left", "holes", "full", "length zero")
 _MASKED_OUTPUTS = ("previous", "zero", "state")
-_MERGES = ("concat", "sum", "mul", "ave", None)
+_MERGES: tuple[MergeMode, ...] = ("concat", "sum", "mul", "ave", None)
+_ORDERS: tuple[Literal["original", "processing"], ...] = ("original", "processing")
 _MIXTURES = 130
 # A case that is fair in bfloat16 is fair in the others: they keep closer to the exact values.
 _COARSEST = "bfloat16"
@@ -155,9 +157,7 @@ def _dropout() -> Iterator[Recipe]:
 
 
 def _reverse() -> Iterator[Recipe]:
-    for order, mask, emitted in itertools.product(
-        ("original", "processing"), (None, *_MASKS), _MASKED_OUTPUTS
-    ):
+    for order, mask, emitted in itertools.product(_ORDERS, (None, *_MASKS), _MASKED_OUTPUTS):
         if mask is not None or emitted == "previous":
             layer = _spec(masked_output=emitted)
             yield _recipe(Reverse(layer, order), B=3, T=4, mask=mask)
@@ -179,7 +179,7 @@ def _stack() -> Iterator[Recipe]:
     yield _recipe(Stack((_spec(), above, above)))
     yield _recipe(Stack((_spec(projection_size=2), _spec(peepholes="ifo"), above)))
     yield _recipe(Stack((_spec(), Reverse(above))), mask="right")
-    for merge, mask in itertools.product(("concat", "sum", "mul", "ave"), (None, "right", "holes")):
+    for merge, mask in itertools.product(_MERGES[:4], (None, "right", "holes")):
         below = _spec(masked_output="zero")
         wide = _spec(input_size=6 if merge == "concat" else 3, masked_output="zero")
         layers = Bidirectional(below, below, merge), Bidirectional(wide, wide, merge)

@@ -108,7 +108,8 @@ def check_replaceable(folder: Path, *, force: bool) -> None:
 
 def _write(folder: Path, chosen: list[Vector], progress: Progress) -> None:
     (folder / "cases").mkdir(parents=True)
-    entries, allowed = [], {}
+    entries: list[dict[str, Any]] = []
+    allowed: dict[str, Array] = {}
     for done, vector in enumerate(chosen):
         progress(done, len(chosen))
         result = run_exactly(vector.case)
