@@ -145,9 +145,8 @@ SQUASH = {
 
 def params(spec: Spec, params: dict[str, Array]) -> Gates:
     """The vectors (H,) that a step needs: peepholes by gate, gain_c and shift_c."""
-    names = {name: name for name in ("gain_c", "shift_c") if name in params}
-    names |= {k: f"p_{k}" for k in spec.peepholes}
-    return {key: params[name] for key, name in names.items()}
+    peepholes = {k: params[f"p_{k}"] for k in spec.peepholes}
+    return peepholes | {name: params[name] for name in ("gain_c", "shift_c") if name in params}
 
 
 def forward(spec: Spec, p: Gates, z: Gates, c_prev: Array) -> Step:

@@ -100,7 +100,7 @@ class DoubleDouble(NDArrayOperatorsMixin):
         for n in sorted((int(n) % self.ndim for n in np.atleast_1d(axis)), reverse=True):
             total = _sum_over(total, n)
             if keepdims:
-                total = total._each(lambda a, n=n: np.expand_dims(a, n))
+                total = total[(*n * (slice(None),), None)]
         return total
 
     def __array__(self, *args: Any, **kwargs: Any) -> Array:

@@ -82,6 +82,6 @@ def hessian_vector_product(
     # Single precision has no number as small as the step.
     at, along = map_leaves(lambda a: a.astype(np.result_type(a, np.float64)), (at, along))
     moved = map_leaves(lambda a, v: a + 1j * COMPLEX_STEP * v, at, along)
-    _, tape = forward(architecture, *moved, mask, dropout=dropout)
+    _, tape = forward(architecture, moved.params, moved.x, moved.state, mask, dropout=dropout)
     gradients = backward(tape, d_y, d_state)
     return map_leaves(lambda a: a.imag / COMPLEX_STEP, gradients)

@@ -82,12 +82,12 @@ def forward(
     >>> y.shape, state.h.shape, backward(tape, d_y=np.ones_like(y)).params["U_f"].shape
     ((2, 5, 4), (2, 4), (4, 4))
     """
-    params, x, state, mask, dropout = _inputs.checked(architecture, params, x, state, mask, dropout)
+    params, x, state, real, dropout = _inputs.checked(architecture, params, x, state, mask, dropout)
     dtype = x.dtype
     if precise:
         _inputs.check_is_double(architecture, dtype)
         params, x, state, dropout = map_leaves(DoubleDouble, (params, x, state, dropout))
-    output, inner = forward_pass(architecture, params, x, state, mask, dropout)
+    output, inner = forward_pass(architecture, params, x, state, real, dropout)
     return _rounded(output), Tape(architecture, inner, x.shape[:2], dtype, precise)
 
 

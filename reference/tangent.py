@@ -107,10 +107,10 @@ def tangent(
     >>> bool(np.isclose(d_y.sum(), (gradients.x * x).sum(), rtol=1e-13))
     True
     """
-    params, x, state, mask, dropout = _inputs.checked(architecture, params, x, state, mask, dropout)
+    params, x, state, real, dropout = _inputs.checked(architecture, params, x, state, mask, dropout)
     at = Point(params, x, state)
     along = Point(*_inputs.checked_direction(architecture, at, (d_params, d_x, d_state)))
-    return _tangent(architecture, at, along, mask, dropout)
+    return _tangent(architecture, at, along, real, dropout)
 
 
 @singledispatch
@@ -166,10 +166,10 @@ def _step(
         return params[name], d_params[name]
 
     def gate_input(k: str, seen: Pair) -> Pair:
-        terms = [w[k], u[k]]
-        terms += [weight(f"b_{k}")] if spec.use_bias else []
-        terms += [_times(weight(f"p_{k}"), seen)] if k in spec.peepholes else []
-        return sum(z for z, _ in terms), sum(d_z for _, d_z in terms)
+        z = _plus(w[k], u[k])
+        if spec.use_bias:
+            z = _plus(z, weight(f"b_{k}"))
+        return _plus(z, _times(weight(f"p_{k}"), seen)) if k in spec.peepholes else z
 
     f, d_f = _activate(spec, "f", gate_input("f", c_prev))
     i, d_i = _INPUT_GATE[spec.coupled](spec, gate_input, c_prev)
@@ -209,6 +209,15 @@ def _coupled_input_gate(spec: Spec, gate_input: Callable[[str, Pair], Pair], c_p
 
 
 _INPUT_GATE = {False: _own_input_gate, True: _coupled_input_gate}
+
+
+def _plus(a: Pair, b: Pair) -> Pair:
+    return a[0] + b[0], a[1] + b[1]
+
+
+def _plus(a: Pair, b: Pair) -> Pair:
+    """a + b, and d_a + d_b."""
+    return a[0] + b[0], a[1] + b[1]
 
 
 def _times(a: Pair, b: Pair) -> Pair:

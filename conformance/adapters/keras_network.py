@@ -138,10 +138,11 @@ class Network:
         self._put_dropout(dropout)
         return self.node(x, state, mask, training=True)
 
-    def _put_dropout(self, dropout: tuple[Any, Any]) -> None:
+    def _put_dropout(self, dropout: Any) -> None:
         """Keras keeps the masks of a call on the cell, and draws none where there are some."""
         cell = self.layers[0][1].cell
-        cell._dropout_mask, cell._recurrent_dropout_mask, *zoneout = dropout
+        cell._dropout_mask, cell._recurrent_dropout_mask = dropout[:2]
+        zoneout = list(dropout[2:])
         if zoneout:
             cell.zoneout_masks = lambda like, training: zoneout
 
