@@ -212,10 +212,6 @@ _INPUT_GATE = {False: _own_input_gate, True: _coupled_input_gate}
 
 
 def _plus(a: Pair, b: Pair) -> Pair:
-    return a[0] + b[0], a[1] + b[1]
-
-
-def _plus(a: Pair, b: Pair) -> Pair:
     """a + b, and d_a + d_b."""
     return a[0] + b[0], a[1] + b[1]
 
