@@ -161,7 +161,7 @@ def draw_program(rng: np.random.Generator, *, plain: bool) -> Program:
     architecture = draw_architecture(rng, plain=plain)
     single = isinstance(architecture, Spec)
     small = isinstance(architecture, Spec) and has_kinks(architecture)
-    if small:
+    if small and isinstance(architecture, Spec):
         architecture = dataclasses.replace(architecture, hidden_size=int(rng.integers(1, 4)))
     return Program(
         architecture,

@@ -158,12 +158,7 @@ def dropout_masks(
     >>> masks.x, masks.h.shape, float(masks.h.max())
     (None, (2, 4), 2.0)
     """
-    for name, rate in (("rate_x", rate_x), ("rate_h", rate_h)):
-        if not 0 <= rate < 1:
-            raise ValueError(
-                f"dropout_masks: {name} is {rate}, expected at least 0 and below 1. "
-                "Pass the share of entries to drop, for example 0.2."
-            )
+    _check_rates(rate_x=rate_x, rate_h=rate_h)
     dtype = jnp.result_type(float) if dtype is None else dtype
 
     def multiplier(key: Any, rate: float, spec: Spec, N: int) -> jax.Array | None:
@@ -201,6 +196,15 @@ def dropout_masks(
         )
 
     return _for_each_spec(key, architecture, draw)
+
+
+def _check_rates(**rates: float) -> None:
+    for name, rate in rates.items():
+        if not 0 <= rate < 1:
+            raise ValueError(
+                f"dropout_masks: {name} is {rate}, expected at least 0 and below 1. "
+                "Pass the share of entries to drop, for example 0.2."
+            )
 
 
 def _for_each_spec(key: Any, architecture: Architecture, draw: Callable[[Any, Spec], Any]) -> Any:

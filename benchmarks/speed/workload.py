@@ -84,7 +84,8 @@ class Workload:
                 raise ValueError(_not_a_shape(text))
         if len(sizes) != 4:
             raise ValueError(_not_a_shape(text))
-        return cls(**dict(zip("TBIH", sizes, strict=True)), **options)
+        T, B, I, H = sizes
+        return cls(T, B, I, H, **options)
 
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> Workload:

@@ -246,7 +246,7 @@ class _Examination:
         case = dataclasses.replace(case, params=from_layout(self.row, spec, raw))
         adapter: Any = getattr(self.subject, "adapter", None)
         for rule in ("previous", "zero", "state"):
-            own = dataclasses.replace(spec, masked_output=rule)  # type: ignore[arg-type]
+            own = dataclasses.replace(spec, masked_output=rule)
             asked = dataclasses.replace(case, architecture=_like(case.architecture, own))
             if not adapter.unsupported(dataclasses.replace(asked, options={})):
                 return asked
@@ -547,8 +547,8 @@ class _Examination:
         case = self._case(placed, x, zero)
         try:
             got = self._ask(case)
-        except _Refuses as error:
-            return Item(None, str(error)), Item(None, str(error))
+        except _Refuses as refusal:
+            return Item(None, str(refusal)), Item(None, str(refusal))
         free = _error(got, self._clipped(known, placed, case, "none", 1.0))
         if free < _FITS[self.subject.dtype]:
             item = Item("none", f"off by {free:.1e} without a bound; one above 20 does not show", 1)
