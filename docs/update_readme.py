@@ -109,6 +109,56 @@ def _milliseconds(row: dict[str, Any] | None) -> str:
     return "-" if row is None else f"{row['median_ms']:.3g}"
 
 
+def study() -> str:
+    """What the initialization study did, and which claims of the literature held in it."""
+    kept = result("initialization_study")
+    minutes = (kept["seconds"] + kept["compile_seconds"]) / 60
+    head = (
+        f"{kept['trainings']:,} trainings, {kept['seeds']} seeds of each setting, {minutes:.0f} "
+        f"minutes on {kept['machine']['cores']} cores ({kept['machine']['processor']}, "
+        "[`initialization_study.json`](benchmarks/results/initialization_study.json)). Differences "
+        "are in mean skill over the training, or in decades of the gradient's norm, with 95 % "
+        "intervals over seeds."
+    )
+    rows = ["| claim | difference | in it |", "| --- | --: | --- |"]
+    for claim in kept["claims"]:
+        gain, unit = claim["difference"], " decades" * claim["measure"].startswith("log10")
+        rows.append(
+            f"| {claim['claim']} | {gain['mean']:+.3f} [{gain['low']:+.3f}, {gain['high']:+.3f}]{unit} | "
+            f"{claim['verdict']} |"
+        )
+    return "\n".join([head, "", *rows])
+
+
+_CHECKS = {
+    "oracle": "this oracle",
+    "torch": "`torch.autograd.gradcheck`",
+    "jax-x64": "`jax.test_util.check_grads` in x64",
+    "jax-float32": "`jax.test_util.check_grads` in float32, its default",
+    "keras": "Keras' own LSTM tests (forward only)",
+    "onnx": "the ONNX node tests (forward only)",
+}
+
+
+def zoo() -> str:
+    """How many of the seeded bugs each check lets through."""
+    kept = result("zoo_survivors")
+    rows = kept["bugs"].values()
+    lines = [f"| of {len(rows)} seeded bugs | caught | survive | cannot be asked |"]
+    lines.append("| --- | --: | --: | --: |")
+    for name, title in _CHECKS.items():
+        fates = [row[name] for row in rows]
+        counts = [str(fates.count(f)) for f in ("caught", "survives", "cannot be asked")]
+        lines.append(f"| {title} | {' | '.join(counts)} |")
+    orders = kept["gate_orders"]
+    lines += [
+        "",
+        f"Of {orders['onnx']['of']} wrong orders of the gates, {orders['onnx']['survive']} pass "
+        f"the ONNX node tests and {orders['keras']['survive']} Keras' own; none passes the oracle.",
+    ]
+    return "\n".join(lines)
+
+
 def demo() -> str:
     """What `make demo` printed, kept by `make demo-transcript`."""
     text = (RESULTS / "demo.txt").read_text(encoding="utf-8").rstrip()
@@ -116,7 +166,14 @@ def demo() -> str:
     return f"{head}\n\n```text\n{text}\n```\n\n</details>"
 
 
-BLOCKS = {"demo": demo, "oracle-speed": oracle_speed, "speed": speed, "verify": verify}
+BLOCKS = {
+    "demo": demo,
+    "oracle-speed": oracle_speed,
+    "speed": speed,
+    "study": study,
+    "verify": verify,
+    "zoo": zoo,
+}
 
 
 def updated(text: str, name: str) -> str:

@@ -16,7 +16,7 @@ def update_readme(repository):
     return module
 
 
-@pytest.mark.parametrize("block", ["demo", "oracle-speed", "speed", "verify"])
+@pytest.mark.parametrize("block", ["demo", "oracle-speed", "speed", "study", "verify", "zoo"])
 def test_every_block_says_what_its_result_says(repository, update_readme, block):
     readme = (repository / "README.md").read_text(encoding="utf-8")
     try:
@@ -27,7 +27,7 @@ def test_every_block_says_what_its_result_says(repository, update_readme, block)
 
 
 def test_no_other_block_is_known(update_readme):
-    assert set(update_readme.BLOCKS) == {"demo", "oracle-speed", "speed", "verify"}
+    assert set(update_readme.BLOCKS) == {"demo", "oracle-speed", "speed", "study", "verify", "zoo"}
 
 
 @pytest.mark.parametrize("old", ["", "an old figure\nof two lines\n"])
