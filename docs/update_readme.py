@@ -123,9 +123,9 @@ def study() -> str:
     rows = ["| claim | difference | in it |", "| --- | --: | --- |"]
     for claim in kept["claims"]:
         gain, unit = claim["difference"], " decades" * claim["measure"].startswith("log10")
+        interval = f"[{gain['low']:+.3f}, {gain['high']:+.3f}]"
         rows.append(
-            f"| {claim['claim']} | {gain['mean']:+.3f} [{gain['low']:+.3f}, {gain['high']:+.3f}]{unit} | "
-            f"{claim['verdict']} |"
+            f"| {claim['claim']} | {gain['mean']:+.3f} {interval}{unit} | {claim['verdict']} |"
         )
     return "\n".join([head, "", *rows])
 
