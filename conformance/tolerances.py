@@ -43,6 +43,13 @@ FORMATS: dict[str, Format] = {
     "bfloat16": Format(digits=8, k=2.0, floor=3.0, samples=4, library=0.0),
 }
 
+# The largest error of ten runs is a lottery itself: of right answers, one block in 500 is off by
+# more than K times as much, whatever its size (974 random cases, four honest answers each). So a
+# disagreement that is not larger than DOUBT is judged again by more and more runs, and stands only
+# when it outlives the last: were errors normal, of one right block in a million.
+DOUBT = 32.0
+SAMPLES_IN_DOUBT = (16, 100)  # of each witness
+
 # What implementations of this project promise in float64, whatever the yardstick says: the norm
 # of each block's error over the norm of the block.
 OURS_FLOAT64 = 1e-13

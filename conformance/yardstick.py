@@ -16,7 +16,8 @@ from __future__ import annotations
 
 import dataclasses
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -41,6 +42,8 @@ Yardstick = dict[str, Deviation]
 
 _truths: dict[int, Result] = {}
 _yardsticks: dict[int, Yardstick] = {}
+_longer: dict[int, dict[int, Yardstick]] = {}  # by samples
+_OTHER_SEED = 1
 
 
 def truth(case: Case) -> Result:
@@ -75,6 +78,19 @@ def yardstick(case: Case, *, samples: int | None = None, seed: int = 0) -> Yards
     if samples is None and seed == 0:
         return _remembered(_yardsticks, case, lambda: _measure(case, _samples(case), seed))
     return _measure(case, samples or _samples(case), seed)
+
+
+def longer_yardsticks(case: Case, first: Yardstick) -> Iterator[Yardstick]:
+    """Yardsticks of more and more runs, each at least as large as the one before it."""
+    known = first
+    for samples in tolerances.SAMPLES_IN_DOUBT:
+        more = _remembered(
+            _longer.setdefault(samples, {}),
+            case,
+            partial(_measure, case, samples, _OTHER_SEED),
+        )
+        known = {name: Deviation(*map(max, known[name], more[name])) for name in known}
+        yield known
 
 
 def hand_over(case: Case, measured: Yardstick) -> None:

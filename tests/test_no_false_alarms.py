@@ -15,7 +15,7 @@ from lstm_oracle.conformance import textbook, tolerances
 from lstm_oracle.conformance.adapters import REGISTRY
 from lstm_oracle.conformance.compare import compare
 from lstm_oracle.conformance.matrix import Recipe, build
-from lstm_oracle.conformance.yardstick import truth, yardstick
+from lstm_oracle.conformance.yardstick import truth
 from lstm_oracle.reference.spec import Spec
 
 NAMES = (
@@ -86,7 +86,7 @@ def test_the_smallest_defect_that_is_found_is_found_and_half_of_it_is_not(dtype)
     for units in (2 ** found["block"], 2 ** found["block"] / 2):
         blocks = result.blocks()[name] * (1 + sign * units * u)
         changed = bench._exchanged(result, name, blocks)
-        verdicts.append(compare(case, changed, yardstick(case)).status)
+        verdicts.append(compare(case, changed).status)
     assert verdicts == ["disagree", "agree"]
 
 
