@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -29,6 +30,7 @@ def compare(
     result: Result,
     yardstick: Yardstick | None = None,
     *,
+    longer: Iterable[Yardstick] = (),
     ours: bool = False,
     true: dict[str, Array] | None = None,
 ) -> CaseReport:
@@ -37,8 +39,10 @@ def compare(
     Parameters
     ----------
     yardstick : optional
-        Of this case, where it is known already; it is then final. By default it is measured, and
-        measured longer where an answer is only a little worse than it allows.
+        Of this case, where it is known already. By default it is measured, and measured longer
+        where an answer is only a little worse than it allows.
+    longer : optional
+        With a known yardstick: longer ones, for answers that are only a little worse.
     ours : bool
         Whether to hold float64 to this project's own promise, `tolerances.OURS_FLOAT64`, as well.
     true : optional
@@ -50,8 +54,10 @@ def compare(
         "agree" or "disagree". The message of a disagreement names the blocks, the gates and the
         steps; known defects and the nearest seeded bug are for others to add.
     """
-    longer = iter(()) if yardstick is not None else longer_yardsticks(case, measure(case))
-    yardstick = measure(case) if yardstick is None else yardstick
+    if yardstick is None:
+        yardstick = measure(case)
+        longer = longer_yardsticks(case, yardstick)
+    in_reserve = iter(longer)
     true, got = truth(case).blocks() if true is None else true, result.blocks()
     true = {name: block for name, block in true.items() if _answered(case, result, name)}
     misfit = _misfit(true, got)
@@ -66,7 +72,7 @@ def compare(
         )
 
     blocks = judged(yardstick)
-    while _in_doubt(blocks) and (measured := next(longer, None)) is not None:
+    while _in_doubt(blocks) and (measured := next(in_reserve, None)) is not None:
         blocks = judged(measured)
     wrong = sorted((b for b in blocks if not b.ratio <= 1), key=lambda b: -b.ratio)
     if not wrong:

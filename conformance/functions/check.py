@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -28,12 +28,19 @@ from lstm_oracle.conformance.functions.subjects import subject_of
 from lstm_oracle.conformance.functions.verdict import BlockVerdict, Verdict
 from lstm_oracle.conformance.report import CaseReport
 from lstm_oracle.conformance.sampled_yardstick import sampled_yardstick
-from lstm_oracle.conformance.yardstick import Yardstick, hand_over, truth, yardstick
+from lstm_oracle.conformance.yardstick import (
+    Yardstick,
+    hand_over,
+    longer_yardsticks,
+    truth,
+    yardstick,
+)
 from lstm_oracle.reference.layouts import Layout
 from lstm_oracle.reference.spec import Architecture
 from lstm_oracle.reference.tree import flatten
 
 Array = np.ndarray
+T = TypeVar("T")
 
 # Multiplications of a case above which its yardstick is estimated from some of its sequences.
 _MEASURED_WHOLE = 1e7
@@ -170,14 +177,17 @@ def _no_warnings() -> Iterator[None]:
 
 def _judged(case: Case, result: Result, abilities: Abilities) -> CaseReport:
     """The blocks that the function gives, against the oracle's."""
-    true = dict(truth(case).blocks())
-    measured = dict(_measured(case))
-    got = result.blocks()
-    for name in [name for name in got if name.startswith("d_b2_")]:
-        first = name.replace("b2", "b")
-        true[name], measured[name] = true[first], measured[first]
-    due = {name: block for name, block in true.items() if _due(name, got, abilities)}
-    report = compare(case, result, measured, true=due)
+    true, got = dict(truth(case).blocks()), result.blocks()
+    second = [name for name in got if name.startswith("d_b2_")]
+
+    def with_second(blocks: Mapping[str, T]) -> dict[str, T]:
+        """A second bias has the gradient of the first."""
+        return {**blocks, **{name: blocks[name.replace("b2", "b")] for name in second}}
+
+    due = {n: block for n, block in with_second(true).items() if _due(n, got, abilities)}
+    measured = _measured(case)
+    longer = (with_second(one) for one in longer_yardsticks(case, measured))
+    report = compare(case, result, with_second(measured), longer=longer, true=due)
     return dataclasses.replace(report, message=report.message + _hint(report, due, got))
 
 
