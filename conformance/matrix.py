@@ -419,6 +419,8 @@ def output_shapes(architecture: Architecture, B: int, T: int) -> Any:
     if isinstance(architecture, Bidirectional) and architecture.merge is None:
         return Directions((B, T, architecture.forward.output_size),
                           (B, T, architecture.backward.output_size))  # fmt: skip
+    if isinstance(architecture, Stack):
+        return output_shapes(architecture.layers[-1], B, T)
     return (B, T, architecture.output_size)
 
 
