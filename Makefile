@@ -155,8 +155,7 @@ $(installed_peers): pyproject.toml constraints.txt benchmarks/peers.txt
 bench-env: $(installed_peers)
 
 # About eight minutes on two quiet cores. Interrupted, it goes on where it was; finished, it begins
-# anew. Exit status 1, that
-# someone was wrong and has no time, does not end it: the table says so.
+# anew. Exit status 1, that someone was wrong and has no time, does not end it: the table says so.
 .PHONY: bench
 bench: $(installed_peers)
 	"$(peers)/bin/lstm-oracle" bench --shapes issue --progress \
