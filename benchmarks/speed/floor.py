@@ -15,7 +15,7 @@ def flops(workload: Workload, mode: Mode) -> int:
     Examples
     --------
     >>> flops(Workload(100, 128, 512, 512), "training") / 1e9
-    161.06127360000002
+    161.0612736
     """
     steps = workload.T * workload.B
     forward = sum(
