@@ -9,6 +9,7 @@ that can be left out is no cause (delta debugging, Zeller & Hildebrandt 2002).
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -329,29 +330,43 @@ def attempt(
     return Trial(candidate, changed, run, restored)
 
 
+def _best_rate(lab: Lab, user: Setup, steps: int, seed: int, least_left: float) -> float:
+    """The learning rate for the user's own optimizer, by a range test (Smith 2017).
+
+    Judged by the training loss, which moves long before skill does.
+    """
+    rate = iv.optimization.rate_of(user)
+    losses: dict[float, float] = {}
+
+    def range_over(rates: Iterable[float]) -> float:
+        """The rate with the least loss, these and all before."""
+        for one in rates:
+            if lab.left < 1.5 * least_left:
+                break
+            if not 1e-6 <= one <= 10:
+                continue
+            changed = iv.optimization.with_rate(one)(user)
+            run = lab.train(changed, steps=steps, seed=seed, deadline=least_left)
+            if not run.complete:
+                break
+            end = run.losses[-max(1, steps // 4) :]
+            losses[one] = np.inf if run.diverged else float(np.mean(end))
+        return min(losses, key=lambda r: losses[r], default=rate)
+
+    best = range_over(rate * f for f in (1.0, 10.0, 0.1, 100.0, 0.01, 1000.0, 0.001, 1e4))
+    if best != rate:
+        best = range_over((3 * best, best / 3))
+    own = losses.get(rate, np.inf)
+    # The user's own rate keeps the benefit of the doubt.
+    return rate if np.isfinite(own) and losses[best] > own - 0.005 * abs(own) else best
+
+
 def _rates(
     lab: Lab, user: Setup, outcome: Outcome, seed: int, reserve: float
 ) -> list[Intervention]:
-    """A better learning rate for the user's own optimizer, by a range test (Smith 2017).
-
-    Judged by the training loss, which moves long before skill does; what it proposes is then tried
-    like every other change.
-    """
+    """A better learning rate, to be tried like every other change."""
     rate = iv.optimization.rate_of(user)
-    steps = max(12, outcome.steps // 2)
-    best, least = rate, np.inf
-    for factor in (1.0, 10.0, 0.1, 100.0, 0.01, 1000.0, 0.001):
-        if lab.left < 1.5 * reserve or not 1e-6 <= rate * factor <= 10:
-            continue
-        run = lab.train(
-            iv.optimization.with_rate(rate * factor)(user), steps=steps, seed=seed, deadline=reserve
-        )
-        if not run.complete:
-            break
-        loss = float(np.mean(run.losses[-max(1, steps // 4) :])) if not run.diverged else np.inf
-        # The user's own rate keeps the benefit of the doubt.
-        if loss < least - (0.02 * abs(least) if factor != 1 and np.isfinite(least) else 0):
-            best, least = rate * factor, loss
+    best = _best_rate(lab, user, max(12, outcome.steps // 2), seed, reserve)
     outcome.best_rate = best
     if best == rate:
         return []

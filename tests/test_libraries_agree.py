@@ -161,7 +161,9 @@ def test_both_biases_of_torch_have_the_gradient_of_our_one():
     module = torch.nn.LSTM(3, 4, batch_first=True, dtype=torch.float64)
     y, _ = module(torch.tensor(case.x))
     (y * torch.tensor(case.d_y)).sum().backward()
-    np.testing.assert_allclose(module.bias_ih_l0.grad, module.bias_hh_l0.grad, rtol=1e-14)
+    first, second = module.bias_ih_l0.grad, module.bias_hh_l0.grad
+    # torch adds them up in different orders.
+    assert float((first - second).norm()) <= 1e-14 * float(first.norm())
 
 
 @needs("jax")
