@@ -187,7 +187,7 @@ def test_text_says_the_verdict_first_and_ranks_the_findings():
     order += ["\nNot a bug", "\nRuled out", "\nNot tested", "\ncost"]
     places = [shown.index(part) for part in order]
     assert places == sorted(places)
-    assert "skill 0.02 -> 0.89, gain +0.87 [+0.81, +0.92]" in shown
+    assert "skill 0.02 -> 0.89, gain +0.87, over seeds [+0.81, +0.92]" in shown
     assert "            normalize.adapt(x_train)\n" in shown
     assert "lstm-oracle explain LSTM010" in shown
 

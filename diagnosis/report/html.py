@@ -198,7 +198,7 @@ def _dumbbell(remedy: Remedy) -> str:
         f"Skill {wording.show(remedy.before)} → <b>{wording.show(remedy.after)}</b>"
         + (f", gain {wording.signed(after - before)}" if None not in (before, after) else "")  # type: ignore[operator]
         + (
-            f" <span class=muted>{wording.interval(remedy.gain_interval, sign=True)} "
+            f" <span class=muted>over seeds {wording.interval(remedy.gain_interval, sign=True)}, "
             "95 %, paired</span>"
             if remedy.gain_interval
             else ""

@@ -210,7 +210,7 @@ def flat(facts: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
 
 
 def effect(finding: Finding) -> str:
-    """What the remedy did, in words: `skill 0.02 -> 0.91, gain +0.89 [+0.84, +0.94]`."""
+    """What the remedy did: `skill 0.02 -> 0.91, gain +0.89, over seeds [+0.84, +0.94]`."""
     remedy = finding.remedy
     if remedy is None or not remedy.tried:
         return ""
@@ -218,4 +218,5 @@ def effect(finding: Finding) -> str:
     text = f"skill {show(remedy.before)} -> {show(remedy.after)}"
     if before is not None and after is not None:
         text += f", gain {signed(after - before)}"
-    return f"{text} {interval(remedy.gain_interval, sign=True)}".strip()
+    over_seeds = interval(remedy.gain_interval, sign=True)
+    return f"{text}, over seeds {over_seeds}" if over_seeds else text
