@@ -33,7 +33,7 @@ def check_origin() -> str:
     tops = {file.parts[0] for file in files if file.suffix == ".py"}
     if tops != {"lstm_oracle"}:
         raise SystemExit(f"smoke: the wheel has Python files in {sorted(tops)}")
-    strange = [str(f) for f in files if {"tests", "examples", "benchmarks"} & set(f.parts)]
+    strange = [str(f) for f in files if {"tests", "examples", "faults", "results"} & set(f.parts)]
     if strange:
         raise SystemExit(f"smoke: the wheel carries {strange}")
     sources = {path.name for path in (CHECKOUT / "jax_impl" / "native").glob("*.[ch]*")}
