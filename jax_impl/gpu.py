@@ -17,7 +17,7 @@ from lstm_oracle.jax_impl.interface import (
     Pieces,
     Setting,
     accumulator,
-    variant,
+    lacking,
 )
 from lstm_oracle.reference.spec import Spec, State
 
@@ -57,17 +57,12 @@ def _run(spec: Spec, inputs: Inputs, pieces: Pieces, options: Options) -> Output
 
 
 def _unsupported(spec: Spec, setting: Setting) -> str | None:
-    lacking = {
+    own = {
         f"it runs on a GPU, not on {setting.platform}": setting.platform != "gpu",
         f"no {setting.dtype}, only {', '.join(_DTYPES)}": setting.dtype not in _DTYPES,
         f"no hidden_size above {WIDEST}": spec.hidden_size > WIDEST,
-        "no dropout": setting.dropout,
-        "no gradient cut at the borders of truncated chunks": setting.cut,
-        f"no remat={setting.remat!r}": setting.remat is not None,
-        "no empty batch, sequence or feature": 0 in (setting.T, setting.B, spec.input_size),
     }
-    reason = next((reason for reason, present in lacking.items() if present), None)
-    return reason or variant(spec)
+    return lacking(spec, setting, own)
 
 
 def _advantage(spec: Spec, setting: Setting) -> str | None:

@@ -106,3 +106,17 @@ def variant(spec: Spec) -> str | None:
         if value != standard:
             return f"no {field.name}={value!r}, only {standard!r}"
     return None
+
+
+def lacking(spec: Spec, setting: Setting, own: dict[str, bool]) -> str | None:
+    """Why a kernel for whole sequences of the standard LSTM cannot do a case, or None.
+
+    `own` says which of the kernel's own reasons hold; they come first.
+    """
+    reasons = own | {
+        "no dropout": setting.dropout,
+        "no gradient cut at the borders of truncated chunks": setting.cut,
+        f"no remat={setting.remat!r}": setting.remat is not None,
+        "no empty batch, sequence or feature": 0 in (setting.T, setting.B, spec.input_size),
+    }
+    return next((reason for reason, holds in reasons.items() if holds), None) or variant(spec)

@@ -15,7 +15,7 @@ from lstm_oracle.jax_impl.interface import (
     Pieces,
     Setting,
     accumulator,
-    variant,
+    lacking,
 )
 from lstm_oracle.jax_impl.native import build
 from lstm_oracle.jax_impl.native.calls import GATES, Primals, lstm, vary, varying
@@ -25,16 +25,11 @@ _FEW_FLOPS = 1e6  # of a forward pass
 
 
 def _unsupported(spec: Spec, setting: Setting) -> str | None:
-    lacking = {
+    own = {
         f"it runs on a CPU, not on {setting.platform}": setting.platform != "cpu",
-        "no dropout": setting.dropout,
-        "no gradient cut at the borders of truncated chunks": setting.cut,
-        f"no remat={setting.remat!r}": setting.remat is not None,
-        "no empty batch, sequence or feature": 0 in (setting.T, setting.B, spec.input_size),
         "no more than 2^31 numbers per step and gate": setting.T * setting.B >= 2**31,
     }
-    reason = next((reason for reason, present in lacking.items() if present), None)
-    return reason or variant(spec) or build.reason_against(str(accumulator(setting.dtype)))
+    return lacking(spec, setting, own) or build.reason_against(str(accumulator(setting.dtype)))
 
 
 def _advantage(spec: Spec, setting: Setting) -> str | None:
