@@ -8,6 +8,7 @@ more than most of these trainings.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,9 +62,12 @@ class _Bench:
 class Lab:
     """Runs trainings until its time is used up."""
 
-    def __init__(self, seconds: float, progress: Any = None) -> None:
+    def __init__(
+        self, seconds: float, progress: Any = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         """Start the clock."""
-        self.started = time.monotonic()
+        self.clock = clock
+        self.started = clock()
         self.seconds = seconds
         self.progress = progress or (lambda message: None)
         self._benches: dict[tuple[Any, ...], _Bench] = {}
@@ -72,7 +76,7 @@ class Lab:
     @property
     def left(self) -> float:
         """Seconds that remain."""
-        return self.seconds - (time.monotonic() - self.started)
+        return self.seconds - (self.clock() - self.started)
 
     def say(self, message: str) -> None:
         """Report progress, with the time left."""
@@ -104,7 +108,7 @@ class Lab:
         checks.add(steps)
         losses: list[float] = []
         skills: list[tuple[int, float, float]] = []
-        began = time.monotonic()
+        began = self.clock()
         batches = _batches(data, setup, order)
         plateau = _Plateau(bench.model.optimizer, setup)
         for step in range(1, steps + 1):
@@ -115,7 +119,7 @@ class Lab:
                 skills.append((step, *self._skills(bench.model, setup, data.take(probe))))
             if stop:
                 break
-        rate = len(losses) / max(1e-6, time.monotonic() - began)
+        rate = len(losses) / max(1e-6, self.clock() - began)
         at, train, held_out = (np.asarray(column) for column in zip(*skills, strict=True))
         complete = len(losses) == steps or not np.isfinite(losses[-1])
         return Run(np.asarray(losses), at, train, held_out, rate, complete)
