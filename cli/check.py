@@ -76,13 +76,14 @@ def run(arguments: argparse.Namespace) -> int:
         )
     except (TypeError, ValueError) as error:
         raise CommandError(str(error)) from error
+    if not any(case.status in ("agree", "disagree") for case in verdict.cases):
+        reason = " ".join(verdict.explanation.split())
+        raise CommandError(f"{arguments.function}: {reason}. Nothing was compared.")
     text = verdict.to_json(indent=2) if arguments.format == "json" else str(verdict)
     if arguments.output:
         write_file(Path(arguments.output), text + "\n")
     else:
         write_stdout(text + "\n")
-    if not verdict.agrees and not verdict.blocks:
-        raise CommandError(f"{arguments.function}: {verdict.explanation}. Nothing was compared.")
     return EXIT_AGREE if verdict.agrees else EXIT_DISAGREE
 
 

@@ -8,7 +8,7 @@ their rounding errors too: the error of k sequences tells that of B.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,8 +16,10 @@ import numpy as np
 from lstm_oracle.conformance import textbook, tolerances
 from lstm_oracle.conformance.case import Case, Result
 from lstm_oracle.conformance.yardstick import (
+    OTHER_SEED,
     Deviation,
     Yardstick,
+    larger,
     oracle,
     run_rounded,
     scales,
@@ -47,7 +49,12 @@ def everything(blocks: dict[str, Array]) -> dict[str, Array]:
 
 
 def sampled_yardstick(
-    case: Case, *, view: View = everything, products: float = AFFORDABLE_PRODUCTS
+    case: Case,
+    *,
+    view: View = everything,
+    products: float = AFFORDABLE_PRODUCTS,
+    samples: int | None = None,
+    seed: int = 0,
 ) -> Sampled:
     """The yardstick of a case; of a large one, from the sequences with the largest cotangents.
 
@@ -65,19 +72,46 @@ def sampled_yardstick(
         From all of the oracle's blocks to those that are compared.
     products : float
         Multiplications that a run may take.
+    samples : int, optional
+        Randomly rounded runs of each witness, fewer where one sequence takes more than that; by
+        default what `tolerances` says.
+    seed : int
+        Of the rounding.
     """
     B, T, _ = case.x.shape
     weights = sum(leaf.size for leaf in flatten(case.params).values())
     one = 3.0 * weights * T
     k = min(B, max(1, int(products / one)))
     part = case if k == B else select(case, _largest_cotangents(case, k))
-    allowed = tolerances.format_of(case.dtype).samples
-    samples = max(1, min(allowed, int(allowed * products / one)))
+    wanted = tolerances.format_of(case.dtype).samples if samples is None else samples
     errors = _Errors(case, part, view)
-    for sample in range(samples):
+    for sample in range(max(1, min(wanted, int(wanted * products / one)))):
         for n, witness in enumerate((oracle, textbook.run)):
-            errors.add(run_rounded(part, witness, [0, sample, n]))
+            errors.add(run_rounded(part, witness, [seed, sample, n]))
     return Sampled(errors.relative(B / k), k)
+
+
+def longer_sampled_yardsticks(
+    case: Case,
+    first: Yardstick,
+    *,
+    view: View = everything,
+    products: float = AFFORDABLE_PRODUCTS,
+) -> Iterator[Yardstick]:
+    """Yardsticks of more and more runs, each at least as large as the one before it.
+
+    More runs are of fewer sequences, so that each yardstick takes about as long as the first one
+    did.
+    """
+    known = first
+    usual = tolerances.format_of(case.dtype).samples
+    for samples in tolerances.SAMPLES_IN_DOUBT:
+        fewer = products * usual / samples
+        found = sampled_yardstick(
+            case, view=view, products=fewer, samples=samples, seed=OTHER_SEED
+        ).yardstick
+        known = larger(known, found)
+        yield known
 
 
 def select(case: Case, rows: Array) -> Case:

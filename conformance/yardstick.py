@@ -43,7 +43,9 @@ Yardstick = dict[str, Deviation]
 _truths: dict[int, Result] = {}
 _yardsticks: dict[int, Yardstick] = {}
 _longer: dict[int, dict[int, Yardstick]] = {}  # by samples
-_OTHER_SEED = 1
+_brief: dict[int, Yardstick] = {}
+BRIEF = 2  # runs of each witness
+OTHER_SEED = 1  # of the runs that are made in doubt
 
 
 def truth(case: Case) -> Result:
@@ -87,10 +89,23 @@ def longer_yardsticks(case: Case, first: Yardstick) -> Iterator[Yardstick]:
         more = _remembered(
             _longer.setdefault(samples, {}),
             case,
-            partial(_measure, case, samples, _OTHER_SEED),
+            partial(_measure, case, samples, OTHER_SEED),
         )
-        known = {name: Deviation(*map(max, known[name], more[name])) for name in known}
+        known = larger(known, more)
         yield known
+
+
+def brief_yardstick(case: Case) -> Yardstick:
+    """That of the first runs of `yardstick` alone, and so never larger, for less.
+
+    What agrees with it agrees with `yardstick` too; what does not has to be asked again.
+    """
+    return _remembered(_brief, case, lambda: _measure(case, BRIEF, 0))
+
+
+def larger(one: Yardstick, other: Yardstick) -> Yardstick:
+    """The larger deviation of either, of the blocks of the first one."""
+    return {name: Deviation(*map(max, one[name], other[name])) for name in one}
 
 
 def hand_over(case: Case, measured: Yardstick) -> None:

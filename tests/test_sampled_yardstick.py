@@ -7,8 +7,11 @@ import pytest
 
 from lstm_oracle.conformance.case import Case
 from lstm_oracle.conformance.rounding import to_format
-from lstm_oracle.conformance.sampled_yardstick import sampled_yardstick
-from lstm_oracle.conformance.yardstick import yardstick
+from lstm_oracle.conformance.sampled_yardstick import (
+    longer_sampled_yardsticks,
+    sampled_yardstick,
+)
+from lstm_oracle.conformance.yardstick import brief_yardstick, yardstick
 from lstm_oracle.reference.spec import Spec, state_shapes
 from lstm_oracle.reference.tree import map_leaves
 
@@ -92,3 +95,26 @@ def test_only_what_is_viewed_is_measured():
     measured, _ = sampled_yardstick(case, view=last)
     assert set(measured) == {"y"}
     assert measured["y"].norm != yardstick(case)["y"].norm
+
+
+@pytest.mark.parametrize("sequences", [4, 24])
+def test_longer_yardsticks_only_grow_and_lie_near_those_of_the_whole_case(sequences):
+    case = make_case("float32")
+    first = yardstick(case)
+    known = first
+    for longer in longer_sampled_yardsticks(case, first, products=products(case, sequences)):
+        for name, deviation in longer.items():
+            for got, before, measured in zip(deviation, known[name], first[name], strict=True):
+                assert before <= got <= 6 * measured, name
+        known = longer
+    assert known != first
+
+
+def test_a_brief_yardstick_is_never_larger():
+    case = make_case("float64", B=3)
+    brief, usual = brief_yardstick(case), yardstick(case)
+    assert brief.keys() == usual.keys()
+    for name, deviation in brief.items():
+        for short, whole in zip(deviation, usual[name], strict=True):
+            assert whole / 8 <= short <= whole, name
+    assert brief != usual

@@ -20,8 +20,9 @@ from lstm_oracle.conformance.rounding import to_format
 from lstm_oracle.conformance.vectors import names, safetensors
 from lstm_oracle.conformance.vectors.cases import GROUPS, vectors
 from lstm_oracle.conformance.vectors.digits import run_exactly
-from lstm_oracle.conformance.vectors.files import read_vectors, write_vectors
+from lstm_oracle.conformance.vectors.files import Kept, read_vectors, write_vectors
 from lstm_oracle.conformance.vectors.judge import judge
+from lstm_oracle.conformance.yardstick import Deviation
 from lstm_oracle.conformance.zoo import _gate_order
 from lstm_oracle.reference.spec import ACTIVATIONS, Spec
 from lstm_oracle.reference.tree import flatten, map_leaves
@@ -109,14 +110,38 @@ def test_numbers_are_generic(every):
 
 
 def test_every_case_rejects_every_wrong_order_of_the_gates(every):
-    """Of all blocks, and of W, U or b alone; by far more than any tolerance of any precision."""
+    """By far more than any tolerance of any precision."""
     accepted = [
-        (vector.id, letters, order)
+        (vector.id, order)
         for vector in every
-        for letters, order in wrong_orders(vector.case)
-        if distance(vector.case, letters, order) < 0.05
+        for order in wrong_orders(vector.case)
+        if distance(vector.case, "WUbp", order) < 0.05
     ]
     assert accepted == []
+
+
+def test_cases_reject_a_wrong_order_of_one_array_alone(every):
+    assert blind([vector for vector in every if vector.group != "mixtures"][::12]) == set()
+
+
+@pytest.mark.slow
+def test_all_cases_but_ten_with_dropout_reject_a_wrong_order_of_one_array_alone(every):
+    found = blind(every)
+    assert len(found) == 10
+    assert {vector.group for vector in every if vector.id in found} == {"mixtures"}
+    assert all(vector.case.dropout for vector in every if vector.id in found)
+
+
+def blind(chosen):
+    """The cases that do not see some wrong order of W, U or b alone."""
+    return {
+        vector.id
+        for vector in chosen
+        for letter in "WUb"
+        if any(path.split(".")[-1][0] == letter for path in flatten(vector.case.params))
+        for order in wrong_orders(vector.case)
+        if distance(vector.case, letter, order) < 0.05
+    }
 
 
 def wrong_orders(case):
@@ -125,7 +150,7 @@ def wrong_orders(case):
     gates = set("".join(k for s in layers for k in s.gates))
     for order in list(itertools.permutations("ifgo"))[1:]:
         if any(k != o and k in gates and o in gates for k, o in zip("ifgo", order, strict=True)):
-            yield "WUbp", "".join(order)
+            yield "".join(order)
 
 
 def distance(case, letters, order):
@@ -332,6 +357,21 @@ def test_one_wrong_digit_of_one_entry_is_seen(folder, outputs):
     (found,) = [case for case in report.cases if case.status == "disagree"]
     assert found.name == "plain-007"
     assert "d_U_o" in found.message
+
+
+def test_a_yardstick_that_was_measured_too_short_calls_nothing_wrong(folder, tmp_path, monkeypatch):
+    """A small disagreement stands only where it outlives longer yardsticks than the one kept."""
+    kept = next(kept for kept in read_vectors(folder) if kept.id == "plain-002")
+    honest = kept.yardstick("float64")
+    arrays = names.answer(kept.answer)
+    write_output(tmp_path, kept.id, arrays | {"d_U": arrays["d_U"] * (1 + honest["d_U_i"].norm)})
+    tenth = {name: Deviation(norm / 10, entry / 10) for name, (norm, entry) in honest.items()}
+    monkeypatch.setattr(Kept, "yardstick", lambda self, dtype: tenth)
+    assert judge(folder, tmp_path).count("agree") == 1
+    write_output(
+        tmp_path, kept.id, arrays | {"d_U": arrays["d_U"] * (1 + 3 * honest["d_U_i"].norm)}
+    )
+    assert judge(folder, tmp_path).count("disagree") == 1
 
 
 def missing(outputs):

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
+from lstm_oracle.conformance import tolerances
 from lstm_oracle.conformance.case import Case, Result
 from lstm_oracle.conformance.compare import compare
 from lstm_oracle.conformance.functions.explaining import explain
@@ -27,10 +30,14 @@ from lstm_oracle.conformance.functions.subject import (
 from lstm_oracle.conformance.functions.subjects import subject_of
 from lstm_oracle.conformance.functions.verdict import BlockVerdict, Verdict
 from lstm_oracle.conformance.report import CaseReport
-from lstm_oracle.conformance.sampled_yardstick import sampled_yardstick
+from lstm_oracle.conformance.sampled_yardstick import (
+    longer_sampled_yardsticks,
+    sampled_yardstick,
+)
 from lstm_oracle.conformance.yardstick import (
+    BRIEF,
     Yardstick,
-    hand_over,
+    brief_yardstick,
     longer_yardsticks,
     truth,
     yardstick,
@@ -146,12 +153,15 @@ def check(
     asked = regimes(
         subject.architecture, abilities, subject.dtype, cases, other_sizes=subject.free_sizes
     )
-    evidence = [_examined(subject, case, abilities) for case in asked]
+    evidence: list[Evidence] = []
+    for case in asked.cases:
+        settled = any(one.report.status == "disagree" for one in evidence)
+        evidence.append(_examined(subject, case, abilities, settled))
     subject.close()
-    return _verdict(subject, abilities, evidence, time.perf_counter() - start)
+    return _verdict(subject, abilities, evidence, asked.dropped, time.perf_counter() - start)
 
 
-def _examined(subject: Subject, case: Case, abilities: Abilities) -> Evidence:
+def _examined(subject: Subject, case: Case, abilities: Abilities, settled: bool) -> Evidence:
     """One case, whatever comes of it."""
     try:
         with _no_warnings():
@@ -164,7 +174,7 @@ def _examined(subject: Subject, case: Case, abilities: Abilities) -> Evidence:
         if case.mask is not None and not case.mask.any(axis=1).all():
             return _without_answer(case, "unsupported", f"refuses a length of zero: {error}")
         return _without_answer(case, "error", _said(error))
-    return Evidence(case, result, _judged(case, result, abilities))
+    return Evidence(case, result, _judged(case, result, abilities, settled))
 
 
 @contextmanager
@@ -175,8 +185,13 @@ def _no_warnings() -> Iterator[None]:
         yield
 
 
-def _judged(case: Case, result: Result, abilities: Abilities) -> CaseReport:
-    """The blocks that the function gives, against the oracle's."""
+def _judged(case: Case, result: Result, abilities: Abilities, settled: bool) -> CaseReport:
+    """The blocks that the function gives, against the oracle's.
+
+    Measuring yardsticks is what a check takes its time for, so a brief one comes first; only what
+    is a little worse than that allows is judged again. Where the verdict is settled by another
+    case, the very longest are not worth their time.
+    """
     true, got = dict(truth(case).blocks()), result.blocks()
     second = [name for name in got if name.startswith("d_b2_")]
 
@@ -185,9 +200,14 @@ def _judged(case: Case, result: Result, abilities: Abilities) -> CaseReport:
         return {**blocks, **{name: blocks[name.replace("b2", "b")] for name in second}}
 
     due = {n: block for n, block in with_second(true).items() if _due(n, got, abilities)}
-    measured = _measured(case)
-    longer = (with_second(one) for one in longer_yardsticks(case, measured))
-    report = compare(case, result, with_second(measured), longer=longer, true=due)
+    brief, usual, longer = _yardsticks(case)
+    report = compare(case, result, with_second(brief()), true=due)
+    if any(1 < block.ratio <= tolerances.DOUBT for block in report.blocks):
+        measured = usual()
+        more = itertools.islice(longer(measured), 1 if settled else None)
+        report = compare(
+            case, result, with_second(measured), longer=map(with_second, more), true=due
+        )
     return dataclasses.replace(report, message=report.message + _hint(report, due, got))
 
 
@@ -199,11 +219,28 @@ def _due(name: str, got: dict[str, Array], abilities: Abilities) -> bool:
     return letter in abilities.outputs or "state" in abilities.outputs
 
 
-def _measured(case: Case) -> Yardstick:
+class _Yardsticks(NamedTuple):
+    """The yardsticks of a case, none of them measured before it is called for."""
+
+    brief: Callable[[], Yardstick]
+    usual: Callable[[], Yardstick]
+    longer: Callable[[Yardstick], Iterator[Yardstick]]
+
+
+def _yardsticks(case: Case) -> _Yardsticks:
     weights = sum(leaf.size for leaf in flatten(case.params).values())
-    if 3.0 * weights * case.x.shape[0] * case.x.shape[1] > _MEASURED_WHOLE:
-        hand_over(case, sampled_yardstick(case, products=_MEASURED_WHOLE).yardstick)
-    return yardstick(case)
+    if 3.0 * weights * case.x.shape[0] * case.x.shape[1] <= _MEASURED_WHOLE:
+        return _Yardsticks(
+            partial(brief_yardstick, case),
+            partial(yardstick, case),
+            partial(longer_yardsticks, case),
+        )
+    sampled = partial(sampled_yardstick, case, products=_MEASURED_WHOLE)
+    return _Yardsticks(
+        lambda: sampled(samples=BRIEF).yardstick,
+        lambda: sampled().yardstick,
+        partial(longer_sampled_yardsticks, case, products=_MEASURED_WHOLE),
+    )
 
 
 def _hint(report: CaseReport, due: dict[str, Array], got: dict[str, Array]) -> str:
@@ -246,7 +283,11 @@ def _never_started(subject: Subject, error: Exception, seconds: float) -> Verdic
 
 
 def _verdict(
-    subject: Subject, abilities: Abilities, evidence: Sequence[Evidence], seconds: float
+    subject: Subject,
+    abilities: Abilities,
+    evidence: Sequence[Evidence],
+    dropped: tuple[str, ...],
+    seconds: float,
 ) -> Verdict:
     reports = tuple(one.report for one in evidence)
     wrong = any(report.status in ("disagree", "error") for report in reports)
@@ -264,7 +305,7 @@ def _verdict(
         nearest=found,
         left_out=left_out(abilities),
         seconds=seconds + time.perf_counter() - start,
-        notes=tuple(_refusals(reports)),
+        notes=(*_refusals(reports), *dropped),
     )
 
 

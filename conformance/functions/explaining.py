@@ -14,6 +14,8 @@ _TRAITS: dict[str, Callable[[Case], bool]] = {
     "there is more than one step": lambda case: case.x.shape[1] > 1,
     "there are more than 20 steps": lambda case: case.x.shape[1] > 20,
     "there is one sequence only (B = 1)": lambda case: len(case.x) == 1,
+    "there is more than one sequence (B > 1)": lambda case: len(case.x) > 1,
+    "there are more than four sequences": lambda case: len(case.x) > 4,
     "there is a mask": lambda case: case.mask is not None,
     "masked steps hold NaN": lambda case: bool((case.x != case.x).any()),
     "a step is really masked": lambda case: case.mask is not None and not case.mask.all(),

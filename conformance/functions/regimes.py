@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -32,10 +32,22 @@ from lstm_oracle.reference.spec import (
 # Multiplications of the matrix products of one case: more, and its yardstick would take a second.
 _AFFORDABLE = 2e7
 _LONGEST = 60
+_SHORT = 5  # steps that all cases have
+_NO_LONG_CASE = (
+    "long sequences: not asked, as a layer of this size would take too long, or lets no draw keep "
+    "clear of the kinks of its activations"
+)
 # Pre-activations of a case whose activations have kinks: with more, every draw hits one.
 _CLEAR_OF_KINKS = 600
 _EXPLODED = 1e4
 _LEVELS = ("quick", "full")
+
+
+class Regimes(NamedTuple):
+    """The cases of a check, and in words those that should be among them and cannot be made."""
+
+    cases: tuple[Case, ...]
+    dropped: tuple[str, ...]
 
 
 def regimes(
@@ -45,7 +57,7 @@ def regimes(
     level: str | Sequence[str] = "full",
     *,
     other_sizes: bool = False,
-) -> tuple[Case, ...]:
+) -> Regimes:
     """The cases of a level, or those of the given names, that this function can be asked.
 
     Raises
@@ -56,8 +68,9 @@ def regimes(
     Examples
     --------
     >>> spec = Spec(input_size=3, hidden_size=4)
-    >>> [case.name for case in regimes(spec, Abilities(), "float64", ["one sequence, one step"])]
-    ['one sequence, one step, float64']
+    >>> found = regimes(spec, Abilities(), "float64", ["one sequence, one step"])
+    >>> [case.name for case in found.cases], found.dropped
+    (['one sequence, one step, float64'], ())
     """
     _check_level(level)
     recipes = [
@@ -70,7 +83,11 @@ def regimes(
         recipes = _named(recipes, level)
     elif level == "quick":
         recipes = [recipe for recipe in recipes if recipe.quick]
-    return tuple(case for recipe in recipes if (case := _built(recipe, dtype)) is not None)
+    built = [(recipe.name, _built(recipe, dtype)) for recipe in recipes]
+    dropped = [f"{name}: not asked, as {why}" for name, why in built if isinstance(why, str)]
+    if level == "full" and _longest(architecture) <= _SHORT:
+        dropped.append(_NO_LONG_CASE)
+    return Regimes(tuple(case for _, case in built if isinstance(case, Case)), tuple(dropped))
 
 
 def left_out(abilities: Abilities) -> tuple[str, ...]:
@@ -90,6 +107,9 @@ def _recipes(architecture: Architecture, dtype: str, other_sizes: bool) -> Itera
     yield Recipe("plain", architecture, quick=("y",))
     yield Recipe("one sequence, one step", architecture, B=1, T=1, quick=("y",))
     yield Recipe("three sequences, two steps", architecture, B=3, T=2, quick=("y",))
+    # Rows that get mixed, a batch that is averaged over, tiles of 16 rows with one left over.
+    yield Recipe("one sequence", architecture, B=1)
+    yield Recipe("17 sequences", architecture, B=17, T=2)
     for letters, words in (("y", "y"), ("h", "h_T"), ("c", "c_T")):
         name = f"cotangent on {words} alone"
         yield Recipe(name, architecture, cotangents=letters, quick=("y",))
@@ -99,7 +119,7 @@ def _recipes(architecture: Architecture, dtype: str, other_sizes: bool) -> Itera
     yield Recipe("saturated: weights x4", architecture, weights=4, quick=("y",))
     yield Recipe("no initial state", architecture, state=False)
     long = _longest(architecture)
-    if long > 5:
+    if long > _SHORT:
         yield Recipe(f"{long} steps", architecture, T=long, quick=("y",))
         yield Recipe(f"{long} steps, weights x2", architecture, T=long, weights=2)
     yield Recipe("x with gaps in memory", architecture, options={"strided": True})
@@ -234,15 +254,15 @@ def _has_kinks(architecture: Architecture) -> bool:
     )
 
 
-_cases: dict[tuple[str, str], Case | None] = {}
+_cases: dict[tuple[str, str], Case | str] = {}
 _MOST_CASES = 256  # remembered: what is measured on a case is measured once
 
 
-def _built(recipe: Recipe, dtype: str) -> Case | None:
-    """The case of a recipe, always the same object.
+def _built(recipe: Recipe, dtype: str) -> Case | str:
+    """The case of a recipe, always the same object; or why there is none.
 
-    None where no draw keeps clear of the kinks of the activations: at this size there is no case
-    in which honest rounding could not end up on the other side of one. None also where gates
+    There is none where no draw keeps clear of the kinks of the activations: at this size, honest
+    rounding could always end up on the other side of one. There is none either where gates
     without a bound let the cell explode, of which no digit means anything.
     """
     key = (repr(recipe), dtype)
@@ -252,9 +272,9 @@ def _built(recipe: Recipe, dtype: str) -> Case | None:
         try:
             case = matrix.build(recipe, dtype)
         except RuntimeError:
-            _cases[key] = None
+            _cases[key] = "every draw comes too close to a kink of an activation"
         else:
-            _cases[key] = case if _moderate(case) else None
+            _cases[key] = case if _moderate(case) else f"values above {_EXPLODED:.0e} occur"
     return _cases[key]
 
 

@@ -23,7 +23,6 @@ from lstm_oracle.conformance.matrix import (
     draw_dropout,
     draw_tree,
     is_fair,
-    output_shapes,
     select_cotangents,
 )
 from lstm_oracle.reference.spec import (
@@ -36,6 +35,7 @@ from lstm_oracle.reference.spec import (
     Reverse,
     Spec,
     Stack,
+    output_shapes,
     param_shapes,
     state_shapes,
 )

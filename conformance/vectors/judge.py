@@ -14,6 +14,7 @@ from lstm_oracle.conformance.report import CaseReport, ImplementationReport
 from lstm_oracle.conformance.rounding import to_format
 from lstm_oracle.conformance.vectors import names
 from lstm_oracle.conformance.vectors.files import Kept, read_file, read_vectors
+from lstm_oracle.conformance.yardstick import longer_yardsticks
 from lstm_oracle.conformance.zoo import nearest_bug
 
 _DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
@@ -92,7 +93,9 @@ def _judged(kept: Kept, path: Path, dtype: str | None, resemblance: bool) -> Cas
         result = names.read_result(case, arrays)
     except ValueError as error:
         return CaseReport(kept.id, "disagree", chosen, message=str(error))
-    report = compare(case, result, kept.yardstick(chosen), true=kept.answer.blocks())
+    measured = kept.yardstick(chosen)
+    longer = longer_yardsticks(case, measured)
+    report = compare(case, result, measured, longer=longer, true=kept.answer.blocks())
     if report.status == "agree" or not resemblance:
         return report
     return replace(report, nearest_bug=nearest_bug(case, result))

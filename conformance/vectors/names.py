@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 
 from lstm_oracle.conformance.case import Case, Result
-from lstm_oracle.conformance.matrix import output_shapes
 from lstm_oracle.reference.spec import (
     Architecture,
     Bidirectional,
@@ -23,6 +22,7 @@ from lstm_oracle.reference.spec import (
     Reverse,
     Spec,
     Stack,
+    output_shapes,
     param_shapes,
     state_shapes,
 )
