@@ -21,12 +21,12 @@ from lstm_oracle.reference.spec import (
     Architecture,
     Bidirectional,
     Chunks,
-    Directions,
     Dropout,
     Reverse,
     Spec,
     Stack,
     State,
+    output_shapes,
     param_shapes,
     state_shapes,
 )
@@ -412,16 +412,6 @@ def select_cotangents(d_state: Any, chosen: str) -> Any:
         return State(*(a * (k in chosen) for k, a in zip("hc", d_state, strict=True)))
     parts = [select_cotangents(part, chosen) for part in d_state]
     return type(d_state)(*parts) if hasattr(d_state, "_fields") else tuple(parts)
-
-
-def output_shapes(architecture: Architecture, B: int, T: int) -> Any:
-    """Shape of y, or of both halves where they are not merged."""
-    if isinstance(architecture, Bidirectional) and architecture.merge is None:
-        return Directions((B, T, architecture.forward.output_size),
-                          (B, T, architecture.backward.output_size))  # fmt: skip
-    if isinstance(architecture, Stack):
-        return output_shapes(architecture.layers[-1], B, T)
-    return (B, T, architecture.output_size)
 
 
 def draw_dropout(spec: Any, recipe: Recipe, rng: np.random.Generator) -> Dropout:

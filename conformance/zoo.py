@@ -7,6 +7,7 @@ which of the bugs does a wrong result look like?
 """
 
 from __future__ import annotations
+import __future__
 
 import dataclasses
 import inspect
@@ -14,6 +15,7 @@ import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
+from types import CodeType
 from typing import Any
 
 import numpy as np
@@ -142,15 +144,30 @@ def _patched(patches: tuple[Patch, ...]) -> Run:
     """The textbook's `run`, with its source changed."""
     if not patches:
         return textbook.run
-    source = inspect.getsource(textbook)
+    pieces = list(_pieces())
     for old, new in patches:
-        if source.count(old) != 1:
-            raise RuntimeError(f"the textbook has {source.count(old)} times {old!r}, expected once")
-        source = source.replace(old, new)
+        places = [n for n, piece in enumerate(pieces) for _ in range(piece.count(old))]
+        if len(places) != 1:
+            raise RuntimeError(f"the textbook has {len(places)} times {old!r}, expected once")
+        pieces[places[0]] = pieces[places[0]].replace(old, new)
     namespace: dict[str, Any] = {"__name__": "textbook_with_a_bug"}
-    exec(compile(source, "<textbook with a bug>", "exec"), namespace)
+    for piece in pieces:
+        exec(_compiled(piece), namespace)
     run: Run = namespace["run"]
     return run
+
+
+@cache
+def _pieces() -> tuple[str, ...]:
+    """The textbook's source, function by function."""
+    return tuple(inspect.getsource(textbook).split("\n\n\n"))
+
+
+@cache
+def _compiled(piece: str) -> CodeType:
+    """So that of a hundred buggy textbooks each compiles its own line, and the rest is shared."""
+    postponed = __future__.annotations.compiler_flag
+    return compile(piece, "<textbook with a bug>", "exec", flags=postponed)
 
 
 # --- bugs around a run ----------------------------------------------------------------------------

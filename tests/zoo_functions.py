@@ -37,6 +37,8 @@ LAYERS = (
     Stack((PLAIN, _spec(input_size=4, hidden_size=2))),
     Chunks(PLAIN, 2, truncate=True),
     Chunks(PLAIN, 2),
+    _spec(layer_norm=True),
+    _spec(zoneout_h=0.25, zoneout_c=0.5),
 )
 
 

@@ -131,6 +131,9 @@ def _recipes(architecture: Architecture, dtype: str, other_sizes: bool) -> Itera
             words = "x" if letters == "x" else "x and h"
             how = {"t": ", per step", "k": ", per gate"}.get(letters[-1], "")
             yield Recipe(f"dropout on {words}{how}", architecture, dropout=letters)
+        if architecture.zoneout:
+            yield Recipe("zoneout masks", architecture, dropout="z")
+            yield Recipe("zoneout masks, per step", architecture, dropout="zt")
     if other_sizes and isinstance(architecture, Spec):
         yield Recipe("one hidden unit", replace(architecture, hidden_size=1), T=2)
         wide = replace(architecture, input_size=9, hidden_size=16)

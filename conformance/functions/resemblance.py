@@ -131,13 +131,18 @@ def _against(one: Bug, sights: Sequence[_Sight]) -> tuple[float, float]:
     gaps, along = [], []
     for sight in sights:
         suspect = _suspect(one, sight)
-        size = float(np.linalg.norm(sight.found))
+        size = _norm(sight.found)
         if suspect is None or suspect.shape != sight.found.shape or not size:
             return np.inf, 0.0
-        gaps.append(float(np.linalg.norm(sight.found - suspect)) / size)
-        other = float(np.linalg.norm(suspect))
-        along.append(float(sight.found @ suspect) / (size * other) if other else 0.0)
+        gaps.append(_norm(sight.found - suspect) / size)
+        other = _norm(suspect)
+        along.append(float((sight.found * suspect).sum()) / (size * other) if other else 0.0)
     return float(np.sqrt(np.mean(np.square(gaps)))), float(np.mean(along))
+
+
+def _norm(a: Array) -> float:
+    """Without the threads of a linear algebra library, which wait for each other here."""
+    return float(np.sqrt(np.square(a).sum()))
 
 
 def _judged(one: Bug, wrong: Sequence[_Sight], right: Sequence[_Sight]) -> Resemblance:

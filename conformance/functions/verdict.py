@@ -139,7 +139,7 @@ def _name(block: str) -> str:
 
 def _family(name: str) -> str:
     stem, _, gate = name.rpartition("_")
-    return stem if len(gate) == 1 and stem not in ("d", "") else name
+    return stem if gate and gate in "ifgo" and stem not in ("d", "") else name
 
 
 def _plain(value: Any) -> Any:

@@ -34,6 +34,8 @@ from lstm_oracle.reference.spec import (
 Array = np.ndarray
 Params = dict[str, Array]
 
+_CELL_NORM = (Block("gain_c", ("gain_c",)), Block("shift_c", ("shift_c",)))
+
 OWN: dict[str, Layout] = {
     "fused": Layout(
         "ifgo",
@@ -43,6 +45,9 @@ OWN: dict[str, Layout] = {
             Block("b", ("b",)),
             Block("p_{k}", ("p",)),
             Block("V", ("V",)),
+            Block("gain_W", ("gain_W",)),
+            Block("gain_U", ("gain_U",)),
+            *_CELL_NORM,
         ),
     ),
     "gates": Layout(
@@ -53,6 +58,9 @@ OWN: dict[str, Layout] = {
             Block("b_{k}", ("b",)),
             Block("p_{k}", ("p",)),
             Block("V", ("V",)),
+            Block("gain_W_{k}", ("gain_W",)),
+            Block("gain_U_{k}", ("gain_U",)),
+            *_CELL_NORM,
         ),
     ),
 }
