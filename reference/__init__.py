@@ -18,6 +18,7 @@ from lstm_oracle.reference.spec import (
     Spec,
     Stack,
     State,
+    output_shapes,
     param_shapes,
     state_shapes,
 )
@@ -41,6 +42,7 @@ __all__ = [
     "backward",
     "forward",
     "mask_from_lengths",
+    "output_shapes",
     "param_shapes",
     "state_shapes",
 ]

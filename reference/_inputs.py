@@ -20,6 +20,7 @@ from lstm_oracle.reference.spec import (
     Reverse,
     Spec,
     Stack,
+    output_shapes,
     param_shapes,
     state_shapes,
 )
@@ -294,18 +295,6 @@ def _multiplier(name: str, value: Any, shape: tuple[int, int], G: int, N: int) -
             "where T may be 1. Draw the multipliers for this batch."
         )
     return value
-
-
-def output_shapes(architecture: Architecture, B: int, T: int) -> Any:
-    """Shape of y: (B, T, R), or a pair of them where a Bidirectional layer does not merge."""
-    if isinstance(architecture, Bidirectional) and architecture.merge is None:
-        halves = (architecture.forward, architecture.backward)
-        return Directions(*(output_shapes(half, B, T) for half in halves))
-    if isinstance(architecture, Stack):
-        return output_shapes(architecture.layers[-1], B, T)
-    if isinstance(architecture, (Reverse, Chunks)):
-        return output_shapes(architecture.layer, B, T)
-    return (B, T, architecture.output_size)
 
 
 def _is_shape(value: Any) -> bool:

@@ -485,3 +485,15 @@ def state_shapes(architecture: Architecture, batch_size: int) -> Any:
     if isinstance(architecture, Stack):
         return tuple(state_shapes(layer, batch_size) for layer in architecture.layers)
     return state_shapes(architecture.layer, batch_size)
+
+
+def output_shapes(architecture: Architecture, batch_size: int, steps: int) -> Any:
+    """Shape of y, (B, T, R); `Directions` of two where a Bidirectional layer does not merge."""
+    if isinstance(architecture, Bidirectional) and architecture.merge is None:
+        halves = (architecture.forward, architecture.backward)
+        return Directions(*(output_shapes(half, batch_size, steps) for half in halves))
+    if isinstance(architecture, Stack):
+        return output_shapes(architecture.layers[-1], batch_size, steps)
+    if isinstance(architecture, (Reverse, Chunks)):
+        return output_shapes(architecture.layer, batch_size, steps)
+    return (batch_size, steps, architecture.output_size)

@@ -28,6 +28,7 @@ from lstm_oracle.reference.spec import (
     Stack,
     param_shapes,
 )
+from tests.oracle_answer import oracle_answer
 
 
 @pytest.fixture(autouse=True)
@@ -87,21 +88,13 @@ def random_problem(spec, seed=0, B=2, T=4, mask=None, dropout=None, weight_scale
         draw_all(state_shapes),
         None if mask is None else MASKS[mask](B, T, rng),
         None if dropout is None else dropout_of(spec, dropout, B, T, rng),
-        draw_all(y_shapes(spec, B, T)),
+        draw_all(reference.output_shapes(spec, B, T)),
         draw_all(state_shapes),
     )
 
 
 def is_shape(value):
     return type(value) is tuple and all(type(n) is int for n in value)
-
-
-def y_shapes(spec, B, T):
-    if isinstance(spec, Bidirectional) and spec.merge is None:
-        return Directions(y_shapes(spec.forward, B, T), y_shapes(spec.backward, B, T))
-    if isinstance(spec, Stack):
-        return y_shapes(spec.layers[-1], B, T)
-    return (B, T, spec.output_size)
 
 
 def _lengths_mask(B, T, rng):
@@ -198,26 +191,6 @@ def answer(problem, **options):
     """The same, operation by operation: many architectures without compiling each."""
     with jax.disable_jit():
         return compiled_answer(problem, **options)
-
-
-def oracle_answer(problem):
-    """The oracle's, nested and named the same."""
-    output, tape = reference.forward(
-        problem.spec,
-        problem.params,
-        problem.x,
-        problem.state,
-        problem.mask,
-        dropout=problem.dropout,
-    )
-    gradients = reference.backward(tape, problem.d_y, problem.d_state)
-    return {
-        "y": output.y,
-        "state": output.state,
-        "d_params": gradients.params,
-        "d_x": gradients.x,
-        "d_state": gradients.state,
-    }
 
 
 def errors(got, expected):

@@ -35,6 +35,7 @@ import pytest
 from lstm_oracle import reference
 from lstm_oracle.reference.layouts import gradients_from_layout
 from lstm_oracle.reference.spec import Dropout, State
+from tests.oracle_answer import oracle_answer
 
 
 def pytest_configure(config):
@@ -79,26 +80,6 @@ def random_problem(spec, seed=0, B=3, T=5, mask=None, scale=1.0):
         State(draw(B, R), draw(B, H)),
         mask,
     )
-
-
-def oracle_answer(problem, architecture=None):
-    """y, final state and every gradient of <d_y, y> + <d_state, state>, from the oracle."""
-    (y, state), tape = reference.forward(
-        architecture or problem.spec,
-        problem.params,
-        problem.x,
-        problem.state,
-        problem.mask,
-        dropout=problem.dropout,
-    )
-    gradients = reference.backward(tape, problem.d_y, problem.d_state)
-    return {
-        "y": y,
-        "state": state,
-        "d_params": gradients.params,
-        "d_x": gradients.x,
-        "d_state": gradients.state,
-    }
 
 
 def oracle_outputs(problem, architecture):
