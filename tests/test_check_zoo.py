@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from lstm_oracle.benchmarks.zoo_functions import LAYERS, first_wrong, named, verdict_on
 from lstm_oracle.conformance import textbook
 from lstm_oracle.conformance.zoo import BUGS, bug, gate_orders
-from tests.zoo_functions import LAYERS, first_wrong, named, verdict_on
 
 # Some of each kind, and the number of the layer in which it shows; all are the slow test's.
 SAMPLE = (

@@ -3,22 +3,36 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
+from typing import Any
 
-from lstm_oracle.conformance import check
-from lstm_oracle.conformance.case import Case
-from lstm_oracle.reference.spec import Bidirectional, Chunks, Reverse, Spec, Stack, State
+from lstm_oracle.conformance import Verdict, check
+from lstm_oracle.conformance.case import Case, Result
+from lstm_oracle.conformance.zoo import Bug
+from lstm_oracle.reference.spec import (
+    Architecture,
+    Bidirectional,
+    Chunks,
+    Reverse,
+    Spec,
+    Stack,
+    State,
+)
+
+Run = Callable[[Case], Result]
 
 PLAIN = Spec(input_size=3, hidden_size=4)
 
 
-def _spec(**changes):
+def _spec(**changes: Any) -> Spec:
     return dataclasses.replace(PLAIN, **changes)
 
 
-_SIXTH = dict.fromkeys(("i_activation", "f_activation", "o_activation"), "hard_sigmoid_sixth")
+_SIGMOIDS = ("i_activation", "f_activation", "o_activation")
+_SIXTH: dict[str, Any] = dict.fromkeys(_SIGMOIDS, "hard_sigmoid_sixth")
 
 # From the plainest on; None is a plain layer at several sizes.
-LAYERS = (
+LAYERS: tuple[Architecture | None, ...] = (
     None,
     _spec(masked_output="zero"),
     _spec(masked_output="state"),
@@ -42,10 +56,21 @@ LAYERS = (
 )
 
 
-def one_layer(run):
+def one_layer(run: Run) -> Callable[..., Any]:
     """A run of cases as a function of one layer with its gradients."""
 
-    def lstm(x, d_y, d_h, d_c, spec, h0=None, c0=None, mask=None, dropout=None, **weights):
+    def lstm(
+        x: Any,
+        d_y: Any,
+        d_h: Any,
+        d_c: Any,
+        spec: Any,
+        h0: Any = None,
+        c0: Any = None,
+        mask: Any = None,
+        dropout: Any = None,
+        **weights: Any,
+    ) -> Any:
         state = None if h0 is None else State(h0, c0)
         case = Case("asked", spec, weights, x, state, mask, dropout, d_y, State(d_h, d_c))
         result = run(case)
@@ -57,10 +82,12 @@ def one_layer(run):
     return lstm
 
 
-def combined(run):
+def combined(run: Run) -> Callable[..., Any]:
     """The same of layers put together."""
 
-    def lstm(x, state, d_y, d_state, spec, weights, mask=None):
+    def lstm(
+        x: Any, state: Any, d_y: Any, d_state: Any, spec: Any, weights: Any, mask: Any = None
+    ) -> Any:
         result = run(Case("asked", spec, weights, x, state, mask, None, d_y, d_state))
         found = {"x": result.d_x, "state": result.d_state, "weights": result.d_params}
         return result.y, result.state, found
@@ -68,13 +95,13 @@ def combined(run):
     return lstm
 
 
-def verdict_on(run, layer):
+def verdict_on(run: Run, layer: Architecture | None) -> Verdict:
     """What `check` says of a run as a function of this layer."""
     single = layer is None or isinstance(layer, (Spec, Reverse, Chunks))
     return check((one_layer if single else combined)(run), layer, layout="gates")
 
 
-def first_wrong(bug):
+def first_wrong(bug: Bug) -> Verdict | None:
     """The verdict in the first layer in which a bug shows; None if it shows in none."""
     for layer in LAYERS:
         verdict = verdict_on(bug.run, layer)
@@ -83,7 +110,7 @@ def first_wrong(bug):
     return None
 
 
-def named(bug, verdict):
+def named(bug: Bug, verdict: Verdict) -> bool:
     """Whether the bug is among those that fit best: the ones that cannot be told apart."""
     best = [one for one in verdict.nearest if one.fits]
     return any(one.id == bug.id and one.distance <= best[0].distance + 1e-6 for one in best)
