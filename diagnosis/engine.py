@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
+import logging
 import pathlib
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -108,7 +110,8 @@ def diagnose(
         batch_size=batch_size, epochs=epochs, class_weight=class_weight,
         sample_weight=sample_weight, shuffle=shuffle, seed=seed,
     )  # fmt: skip
-    return _Examiner(lab, setup, seed, callbacks).diagnosis()
+    with _many_models():
+        return _Examiner(lab, setup, seed, callbacks).diagnosis()
 
 
 def _seconds(budget: str | float) -> float:
@@ -129,6 +132,18 @@ def _seconds(budget: str | float) -> float:
     return float(budget)
 
 
+@contextlib.contextmanager
+def _many_models() -> Iterator[None]:
+    """Keep TensorFlow from warning that many functions are traced: many models are trained here."""
+    logger = logging.getLogger("tensorflow")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
 class _Examiner:
     """One diagnosis in the making."""
 
@@ -145,6 +160,7 @@ class _Examiner:
         self.inside: dict[str, Any] = {}
         self.outcome: Outcome | None = None
         self.gains: dict[str, list[float]] = {}  # of an intervention, on fresh seeds
+        self.together: list[float] = []  # gains of several that are enough only together
         self.baselines: Baselines = Baselines({})
         self.reserve = 0.12 * lab.seconds
 
@@ -220,11 +236,12 @@ class _Examiner:
         if self.outcome.chosen and not self._confirmed(self.outcome):
             self._rule_out(self.outcome)
             return True
+        self._look_further(self.outcome)
         self.applied = self.outcome.chosen
         for trial in self.outcome.chosen:
             finding = self._finding(self.outcome, trial, "error")
-            others = self._other_remedies(self.outcome, trial)
-            self.findings.append(replace(finding, evidence=(*finding.evidence, *others)))
+            more = [*self._together(trial), *self._other_remedies(self.outcome, trial)]
+            self.findings.append(replace(finding, evidence=(*finding.evidence, *more)))
         named = {t.intervention.cause for t in self.outcome.chosen}
         for trial in self.outcome.sufficient[1:4]:
             if trial.intervention.cause not in named:
@@ -278,33 +295,45 @@ class _Examiner:
 
     def _finding(self, outcome: Outcome, trial: Trial, severity: Any) -> Finding:
         change = trial.intervention
-        user = outcome.user
+        before = _before(outcome, trial)
+        restored = (score(trial.run) - before) / max(outcome.gap, 1e-9)
+        over = "" if trial.before is None else f" over {trial.before.intervention.key}"
         interval = self._interval(outcome, trial) if severity == "error" else None
         reason = iv.head.head_is_wrong(self.setup) if change.key == "repair-head" else ""
         summary = f"{reason[:1].upper()}{reason[1:]}. " if reason else ""
         summary += (
-            f"{change.text} In {outcome.steps} updates skill goes from {score(user):.2f} to "
+            f"{change.text} In {outcome.steps} updates{over} skill goes from {before:.2f} to "
             f"{score(trial.run):.2f}; {outcome.target:.2f} is within reach."
         )
         evidence = (
-            Evidence("skill as it is", round(score(user), 3), unit="skill (0 constant, 1 perfect)"),
-            Evidence("skill with this one change", round(score(trial.run), 3)),
+            Evidence("skill without it", round(before, 3), unit="skill (0 constant, 1 perfect)"),
+            Evidence(f"skill with it{over}", round(score(trial.run), 3)),
             *((Evidence("gain over several seeds", round(sum(interval) / 2, 3), 0.0,
                         "no gain", interval),) if interval else ()),
-            Evidence("fraction of the gap that it restores", round(trial.restored, 3),
+            Evidence("fraction of the gap that it restores", round(restored, 3),
                      experiments.ENOUGH, "a cause restores most of the gap alone"),
             *((Evidence("head against targets", reason, source="arithmetic"),) if reason else ()),
         )  # fmt: skip
         return Finding(
             change.finding, change.cause, severity,
-            float(np.clip(0.5 + 0.4 * min(trial.restored, 1), 0, 0.95)), summary,
+            float(np.clip(0.5 + 0.4 * min(restored, 1), 0, 0.95)), summary,
             evidence,
             Remedy(change.key, change.text,
                    change.code.replace("{epochs}", str(5 * self.setup.epochs)),
-                   True, score(user), score(trial.run), interval),
+                   True, before, score(trial.run), interval),
             "The same pair of trainings, without and with the change, shows no difference.",
-            figures=(_curves(user, trial.run, change.key),),
+            figures=(_curves(trial.before.run if trial.before else outcome.user, trial.run,
+                             change.key),),
         )  # fmt: skip
+
+    def _together(self, trial: Trial) -> list[Evidence]:
+        """On fresh seeds, the gain of the changes that are enough only together."""
+        if trial.before is None or len(self.together) < 3:
+            return []
+        interval = _student(self.together)
+        gain = round(sum(interval) / 2, 3)
+        self.together = []
+        return [Evidence("gain of these changes together", gain, 0.0, "no gain", interval)]
 
     def _other_remedies(self, outcome: Outcome, trial: Trial) -> list[Evidence]:
         """Skill with the other cures of the same cause, where time is left to try them."""
@@ -349,9 +378,12 @@ class _Examiner:
         for trial in candidates[:3]:
             gains = self._fresh_gains(outcome, trial)
             if not gains or float(np.mean(gains)) >= experiments.REAL / 2:
-                self.gains[trial.intervention.key] = gains
                 if outcome.sufficient:
                     outcome.chosen = [trial]
+                if trial.before is None:
+                    self.gains[trial.intervention.key] = gains
+                else:
+                    self.together = gains
                 return True
             self.ruled_out.append(
                 RuledOut(
@@ -362,18 +394,35 @@ class _Examiner:
             )  # fmt: skip
         return False
 
-    def _fresh_gains(self, outcome: Outcome, trial: Trial) -> list[float]:
-        """Paired gains in skill on up to four seeds other than the one that chose the trial."""
+    def _look_further(self, outcome: Outcome) -> None:
+        """Causes beside the confirmed ones, each confirmed on seeds it was not chosen on."""
+        while trial := experiments.further(self.lab, self.setup, outcome, self.seed, self.reserve):
+            gains = self._fresh_gains(outcome, trial, before=outcome.chosen[-1].setup)
+            if not gains or float(np.mean(gains)) < experiments.REAL / 2:
+                return
+            self.gains[trial.intervention.key] = gains
+            outcome.chosen.append(trial)
+
+    def _fresh_gains(
+        self, outcome: Outcome, trial: Trial, before: Setup | None = None
+    ) -> list[float]:
+        """Paired gains in skill on up to four seeds other than the one that chose the trial.
+
+        Over the user's set-up, or that with the causes found before.
+        """
         gains: list[float] = []
-        steps = experiments.steps_for(self.setup, outcome.steps, trial.setup)
+        pair = (self.setup if before is None else before, trial.setup)
         for seed in range(self.seed + 1, self.seed + 5):
             if self.lab.left < 2 * self.reserve:
                 break
             self.lab.say(f"{trial.intervention.key} again, with another seed")
             mine, theirs = (
-                self.lab.train(setup, steps=n, seed=seed, deadline=self.reserve)
-                for setup, n in ((self.setup, outcome.steps), (trial.setup, steps))
-            )
+                self.lab.train(
+                    setup, steps=experiments.steps_for(self.setup, outcome.steps, setup),
+                    seed=seed, deadline=self.reserve,
+                )
+                for setup in pair
+            )  # fmt: skip
             if not (mine.complete and theirs.complete):
                 break
             gains.append(score(theirs) - score(mine))
@@ -383,11 +432,8 @@ class _Examiner:
         """95 % interval of the paired gain over seeds (Student's t), from three seeds on."""
         gains = self.gains.get(trial.intervention.key, [])
         if len(gains) < 3:
-            gains = [score(trial.run) - score(outcome.user), *gains]
-        if len(gains) < 3:
-            return None
-        half = _STUDENT[len(gains) - 1] * float(np.std(gains, ddof=1)) / len(gains) ** 0.5
-        return float(np.mean(gains)) - half, float(np.mean(gains)) + half
+            gains = [score(trial.run) - _before(outcome, trial), *gains]
+        return _student(gains) if len(gains) >= 3 else None
 
     def _rule_out(self, outcome: Outcome) -> None:
         blamed = {finding.cause for finding in self.findings}
@@ -520,6 +566,17 @@ class _Examiner:
              "callbacks": [keras.callbacks.ReduceLROnPlateau("loss", factor=0.3, patience=2)]
                           if setup.reduce_on_plateau else []},
         )  # fmt: skip
+
+
+def _student(gains: list[float]) -> tuple[float, float]:
+    """95 % interval of the mean (Student's t)."""
+    half = _STUDENT[len(gains) - 1] * float(np.std(gains, ddof=1)) / len(gains) ** 0.5
+    return float(np.mean(gains)) - half, float(np.mean(gains)) + half
+
+
+def _before(outcome: Outcome, trial: Trial) -> float:
+    """The skill on top of which a change was made."""
+    return score(outcome.user if trial.before is None else trial.before.run)
 
 
 def _unexplained(outcome: Outcome) -> Finding:

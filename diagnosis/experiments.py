@@ -41,6 +41,7 @@ class Trial:
     setup: Setup
     run: Run
     restored: float  # fraction of the gap between the user's set-up and the reference
+    before: Trial | None = None  # the change on top of which this one was made
 
 
 @dataclass
@@ -405,7 +406,30 @@ def _choose(
         helped = attempt(lab, base, user, outcome, trial.intervention, seed, reserve)
         if helped is None or helped.restored < restored + 0.1:
             continue
+        helped.before = outcome.chosen[-1] if outcome.chosen else None
         outcome.chosen.append(helped)
         base, restored = helped.setup, helped.restored
         if restored >= ENOUGH:
             break
+
+
+def further(lab: Lab, user: Setup, outcome: Outcome, seed: int, reserve: float) -> Trial | None:
+    """One more cause beside those that were found, where they leave a part of the gap.
+
+    The changes for other causes, the best of those tried alone first, are made on top of what was
+    found; None where none gains as much as seeds do not, or nothing is left to gain.
+    """
+    if not outcome.chosen:
+        return None
+    last = outcome.chosen[-1]
+    named = {trial.intervention.cause for trial in outcome.chosen}
+    for trial in sorted(outcome.trials, key=lambda trial: trial.restored, reverse=True):
+        if lab.left < reserve or outcome.target - score(last.run) < REAL:
+            return None
+        if trial.intervention.cause in named:
+            continue
+        helped = attempt(lab, last.setup, user, outcome, trial.intervention, seed, reserve)
+        if helped is not None and score(helped.run) - score(last.run) >= REAL:
+            helped.before = last
+            return helped
+    return None

@@ -90,6 +90,31 @@ def accuracy(model, x, y) -> float:
     return float((model.predict(x, verbose=0).argmax(axis=-1) == y).mean())
 
 
+def watch(values: list[float], x, y):
+    """A callback that notes the accuracy after every epoch."""
+    import keras
+
+    class Watch(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            values.append(accuracy(self.model, x, y))
+
+    return Watch()
+
+
+def picture(curves: dict[str, list[float]]) -> str:
+    """Both trainings as the text of an SVG file."""
+    from lstm_oracle.diagnosis.findings import Figure
+    from lstm_oracle.diagnosis.report.figures import draw
+
+    before, after = (values[-1] for values in curves.values())
+    title = f"The same LSTM before and after diagnose: {before:.0%} and {after:.0%} right"
+    series = {
+        name: {"x": list(range(1, len(values) + 1)), "y": values} for name, values in curves.items()
+    }
+    figure = Figure("curves", title, "epoch", "accuracy on test utterances", series)
+    return draw(figure, standalone=True)
+
+
 def chosen(text: str) -> set[str]:
     faults = set(filter(None, text.split(",")))
     unknown = faults - set(FAULTS)
@@ -111,6 +136,7 @@ def parse_options(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--budget", default="standard", help="quick, standard, thorough or seconds")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--html", type=Path, metavar="FILE", help="write the report there as well")
+    parser.add_argument("--picture", type=Path, metavar="FILE", help="draw both trainings, as SVG")
     return parser.parse_args(argv)
 
 
@@ -132,7 +158,8 @@ def main(argv: list[str] | None = None) -> int:
     # What one sees: a training that leads nowhere.
     model = wrong_setup(options.fault, x.shape[1:])
     start = model.get_weights()
-    model.fit(x, y, **how, verbose=0)
+    curves: dict[str, list[float]] = {"as set up": [], "remedied": []}
+    model.fit(x, y, **how, verbose=0, callbacks=[watch(curves["as set up"], x_test, y_test)])
     before = accuracy(model, x_test, y_test)
     print(f"test accuracy as it is: {before:.1%} (chance: {1 / SPEAKERS:.1%})\n", flush=True)
 
@@ -150,6 +177,7 @@ def main(argv: list[str] | None = None) -> int:
     except ValueError as error:
         print(f"not_training: {error}", file=sys.stderr)
         return 1
+    remedied.fit_arguments["callbacks"].append(watch(curves["remedied"], x_test, y_test))
     remedied.model.fit(
         remedied.x,
         remedied.y,
@@ -158,6 +186,8 @@ def main(argv: list[str] | None = None) -> int:
         verbose=0,
     )
     after = accuracy(remedied.model, x_test, y_test)
+    if options.picture is not None:
+        options.picture.write_text(picture(curves), encoding="utf-8")
     print(f"test accuracy as it was: {before:.1%}, remedied: {after:.1%}", flush=True)
     return 0 if after > before else 1
 
