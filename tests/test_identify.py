@@ -105,11 +105,16 @@ def test_hard_sigmoids_are_told_apart():
         ({"cell_clip": 3.0}, "cell", 3.0),
         ({"activation_clip": 1.5}, "activation", 1.5),
         ({"activation_clip": 1.0, "output_clip": 1.0}, "activation and output", 1.0),
+        ({"cell_clip": 0.25}, "cell", 0.25),
+        ({"activation_clip": 0.25}, "activation", 0.25),
+        ({"activation_clip": 0.5, "output_clip": 0.5}, "activation and output", 0.5),
+        ({"cell_clip": 0.5, "order": "ogfi"}, "cell", 0.5),
     ],
 )
 def test_the_kind_of_clip_and_its_bound_are_found(options, kind, bound):
     found = identify(box(**options))
     assert (found.clip.value, found.clip_bound.value) == (kind, bound)
+    assert found.gate_order.value == options.get("order", "ifgo")
 
 
 def test_the_order_of_outputs_of_a_reversed_layer_is_found():
@@ -155,6 +160,26 @@ def test_what_is_no_lstm_gets_no_names():
     found = identify(lambda x, h0, c0, W, U, b: (np.tanh(x @ W[:, : h0.shape[1]]), h0, c0))
     assert found.gate_order.value is None
     assert "off by" in found.gate_order.evidence
+
+
+@pytest.mark.parametrize("order", ["ifo", "iof", "fio", "foi", "oif", "ofi"])
+def test_the_order_of_the_peepholes_is_found(order):
+    """The first peephole that is handed over is that of the order's first gate, and so on."""
+    spec = Spec(input_size=3, hidden_size=4, peepholes="ifo")
+
+    def lstm(x, h0, c0, W, U, b, p_i, p_f, p_o):
+        p = dict(zip(order, (p_i, p_f, p_o), strict=True))
+        h, c, ys = h0, c0, []
+        for t in range(x.shape[1]):
+            i, f, g, o = np.split(x[:, t] @ W + h @ U + b, 4, axis=-1)
+            i, f = sigmoid(i + p["i"] * c), sigmoid(f + p["f"] * c)
+            c = f * c + i * np.tanh(g)
+            h = sigmoid(o + p["o"] * c) * np.tanh(c)
+            ys.append(h)
+        return np.stack(ys, axis=1), h, c
+
+    found = identify(lstm, spec=spec)
+    assert (found.gate_order.value, found.peephole_order.value) == ("ifgo", order)
 
 
 def test_the_layout_that_was_found_passes_the_check():
