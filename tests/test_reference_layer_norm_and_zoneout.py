@@ -9,7 +9,7 @@ from lstm_oracle.reference import Dropout, Reverse, Spec, backward, forward, ini
 from tests.compare import assert_close, assert_identical
 from tests.strategies import normal
 
-B, T, I, H = 2, 5, 3, 4
+B, T, I, H = 3, 5, 3, 4
 
 
 @pytest.fixture
