@@ -14,7 +14,6 @@ import argparse
 import datetime
 import json
 import platform
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -22,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from lstm_oracle.benchmarks.speed import machine
 from lstm_oracle.benchmarks.zoo_functions import first_wrong, named
 from lstm_oracle.conformance.zoo import BUGS, Bug, gate_orders
 
@@ -71,7 +71,7 @@ def _kept() -> dict[str, dict[str, Any]]:
 def _keep(rows: list[dict[str, Any]]) -> None:
     document = {
         "date": datetime.date.today().isoformat(),
-        "commit": _commit(),
+        "commit": machine.commit(),
         "versions": {"python": platform.python_version(), "numpy": np.__version__},
         "seen": sum(row["seen"] for row in rows),
         "named": sum(row["named"] for row in rows),
@@ -79,11 +79,6 @@ def _keep(rows: list[dict[str, Any]]) -> None:
         "bugs": rows,
     }
     RESULT.write_text(json.dumps(document, indent=1) + "\n")
-
-
-def _commit() -> str:
-    command = ["git", "-C", str(HERE), "rev-parse", "--short", "HEAD"]
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
 
 
 if __name__ == "__main__":
