@@ -3,8 +3,8 @@
 An operator, a comparison, a number, a condition, a dropped statement, exchanged arguments, a
 shifted slice. What no test can see is left alone: messages of errors, annotations, imports,
 `frozen=True` of a dataclass and `strict=True` of a zip (which refuse misuse that an earlier check
-has refused), `copy=False` of astype (which spares a copy), the order of the arguments of min, max
-and np.result_type.
+has refused), `copy=False` of astype (which spares a copy), the order of the arguments of
+min, max, np.result_type, and of sums and products of two numbers.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ _COMPARE: dict[type, tuple[type, ...]] = {
 }  # fmt: skip
 
 
-_SYMMETRIC = ("min", "max", "np.minimum", "np.maximum", "np.result_type")
+_SYMMETRIC = ("min", "max", "np.minimum", "np.maximum", "np.result_type", "_two_sum",
+              "_two_product", "_add", "_multiply")  # fmt: skip
 _SPARED = ("strict", "copy")
 
 

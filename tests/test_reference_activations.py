@@ -134,3 +134,20 @@ def test_clip_limits_on_both_sides_and_is_flat_there():
     np.testing.assert_array_equal(clip_derivative(z, 0.5), [0, 1, 1, 1, 0, 0])
     stepped = clip(z + 1j * COMPLEX_STEP, 0.5).imag / COMPLEX_STEP
     np.testing.assert_array_equal(stepped, clip_derivative(z, 0.5))
+
+
+@every_activation
+def test_the_complex_step_is_the_derivative_at_zero_and_at_every_kink(name):
+    z = np.array([-3.0, -2.5, -1.0, -0.0, 0.0, 1.0, 2.5, 3.0])
+    stepped = TABLE[name].value(z + 1j * COMPLEX_STEP)
+    np.testing.assert_allclose(stepped.imag / COMPLEX_STEP, TABLE[name].derivative(z), rtol=1e-15)
+    np.testing.assert_allclose(stepped.real, TABLE[name].value(z), rtol=1e-15, atol=1e-100)
+    complement = TABLE[name].complement(z + 1j * COMPLEX_STEP)
+    np.testing.assert_allclose(complement.imag, -stepped.imag, rtol=1e-15, atol=1e-116)
+
+
+@every_activation
+def test_complex_numbers_far_in_saturation_stay_finite(name):
+    z = np.array([-1e4, -800.0, -720.0, 720.0, 800.0, 1e4]) + 1j * COMPLEX_STEP
+    for function in TABLE[name]:
+        assert np.isfinite(function(z)).all()

@@ -109,3 +109,112 @@ def test_what_would_lose_digits_is_refused():
         np.add.reduce(a)
     with pytest.raises(TypeError):
         np.median(a)
+
+
+def drawn(*shape) -> DoubleDouble:
+    rng = np.random.default_rng(len(shape))
+    hi = rng.standard_normal(shape)
+    return DoubleDouble(hi, np.spacing(np.abs(hi)) * rng.uniform(-0.49, 0.49, shape))
+
+
+MOVES = {
+    "transpose": lambda a: a.T,
+    "index": lambda a: a[1:, 0],
+    "reshape": lambda a: a.reshape(3, -1),
+    "swapaxes": lambda a: np.swapaxes(a, 0, 2),
+    "concatenate": lambda a: np.concatenate([a, a[:1]]),
+    "concatenate along the last axis": lambda a: np.concatenate([a, a], axis=-1),
+    "stack": lambda a: np.stack([a, a]),
+    "stack along the second axis": lambda a: np.stack([a, a, a], axis=1),
+    "split": lambda a: np.split(a, 2)[1],
+    "split the last axis": lambda a: np.split(a, 4, axis=-1)[3],
+    "where": lambda a: np.where(np.eye(3, 4, dtype=bool), a, a[0]),
+}
+
+
+@pytest.mark.parametrize("move", MOVES.values(), ids=MOVES)
+def test_what_moves_numbers_moves_both_parts(move):
+    a = drawn(2, 3, 4)
+    got = move(a)
+    np.testing.assert_array_equal(got.hi, move(a.hi))
+    np.testing.assert_array_equal(got.lo, move(a.lo))
+    assert (got.shape, got.ndim, len(got)) == (got.hi.shape, got.hi.ndim, len(got.hi))
+
+
+def test_what_is_filled_has_no_low_part():
+    a = drawn(2, 3)
+    for got, expected in (
+        (np.zeros_like(a), 0),
+        (np.ones_like(a), 1),
+        (np.full_like(a[:1], 0.25), 0.25),
+    ):
+        np.testing.assert_array_equal(got.hi, np.full(got.shape, expected))
+        np.testing.assert_array_equal(got.lo, np.zeros(got.shape))
+    assert a.dtype == np.float64
+    assert np.iscomplexobj(a) is False
+
+
+@pytest.mark.parametrize("block", [1, 3, 40, 1 << 18])
+@pytest.mark.parametrize(
+    ("left", "right"), [((3, 5), (5, 2)), ((4, 2, 5), (5, 3)), ((1, 1), (1, 1)), ((2, 7), (7, 1))]
+)
+def test_products_do_not_depend_on_how_many_are_held_at_once(monkeypatch, block, left, right):
+    monkeypatch.setattr("lstm_oracle.reference.double_double._BLOCK", block)
+    a, b = drawn(*left), drawn(*right)
+    got = a @ b
+    rows, wide = a.reshape(-1, left[-1]), got.reshape(-1, right[-1])
+    assert got.shape == (*left[:-1], right[-1])
+    for row in range(len(rows)):
+        for column in range(right[-1]):
+            terms = [value(rows[row, n]) * value(b[n, column]) for n in range(left[-1])]
+            error = abs(value(wide[row, column]) - sum(terms))
+            assert error <= left[-1] * ARITHMETIC * sum(map(abs, terms))
+
+
+@pytest.mark.parametrize("axis", [0, 1, -1, (0, 2), (-1, 0), (0, 1, 2)])
+@pytest.mark.parametrize("keepdims", [False, True])
+def test_sums_over_axes_are_those_of_numpy_and_exact(axis, keepdims):
+    a = drawn(2, 3, 5)
+    got, like = a.sum(axis, keepdims=keepdims), a.hi.sum(axis, keepdims=keepdims)
+    assert got.shape == like.shape
+    np.testing.assert_allclose(got.hi, like, rtol=1e-12)
+    whole = sum(value(a.reshape(-1)[n]) for n in range(30))
+    again = got.reshape(-1)
+    assert abs(sum(value(again[n]) for n in range(len(again))) - whole) <= 60 * ARITHMETIC
+
+
+def test_zero_has_no_sign_where_it_has_none():
+    zero = DoubleDouble(np.zeros(2))
+    for function in (np.abs, np.sqrt, np.tanh, np.expm1):
+        assert not np.signbit(function(zero).hi).any()
+        assert not np.signbit(function(zero).lo).any()
+
+
+def test_comparisons_see_the_low_part():
+    one, more = DoubleDouble(1.0), DoubleDouble(1.0, 2.0**-60)
+    assert bool(one < more)
+    assert not bool(more <= one)
+    assert bool(one <= one)
+    assert bool(one >= one)
+    assert not bool(one > one)
+
+
+def test_numbers_of_one_digit_mix_with_those_of_two():
+    third = DoubleDouble(1.0) / 3
+    assert value(third) != Fraction(1 / 3)
+    assert_right(third, Fraction(1, 3))
+    assert_right(2.0 - third, Fraction(2) - value(third))
+    assert_right(np.where(False, 1.0, third), value(third))
+
+
+def test_the_ends_of_exp_are_where_float64_ends():
+    x = np.array([709.0, 709.7, -745.0, -745.5, -700.0])
+    got = np.exp(DoubleDouble(x))
+    with mpmath.workdps(40):
+        exact = [float(mpmath.exp(mpmath.mpf(float(z)))) for z in x]
+    np.testing.assert_array_equal(got.hi[[0, 2, 3, 4]], [exact[0], exact[2], 0.0, exact[4]])
+    assert got.hi[1] == np.inf  # beyond 709 it is given up
+    assert np.isfinite(got.lo).all()
+    assert np.expm1(DoubleDouble(709.0)).hi == exact[0]
+    assert np.expm1(DoubleDouble(-800.0)).hi == -1
+    assert np.expm1(DoubleDouble(709.5)).hi == np.inf
