@@ -96,6 +96,7 @@ TESTS: dict[str, list[str]] = {
     "conformance.case": _JUDGED,
     "conformance.report": _JUDGED,
     "conformance.sampled_yardstick": ["tests/test_sampled_yardstick.py"],
+    "conformance.textbook": ["tests/test_conformance_textbook.py"],
     "conformance.vectors.digits": ["tests/test_vectors.py"],
     "conformance.vectors.names": ["tests/test_vectors.py"],
     "conformance.vectors.safetensors": ["tests/test_vectors.py"],
