@@ -97,10 +97,9 @@ TESTS: dict[str, list[str]] = {
     "conformance.report": _JUDGED,
     "conformance.sampled_yardstick": ["tests/test_sampled_yardstick.py"],
     "conformance.textbook": ["tests/test_conformance_textbook.py"],
-    "conformance.vectors.digits": ["tests/test_vectors.py"],
-    "conformance.vectors.names": ["tests/test_vectors.py"],
-    "conformance.vectors.safetensors": ["tests/test_vectors.py"],
-    "conformance.vectors.judge": ["tests/test_vectors.py"],
+    "conformance.vectors.digits": ["tests/test_vectors_parts.py"],
+    "conformance.vectors.names": ["tests/test_vectors_parts.py"],
+    "conformance.vectors.safetensors": ["tests/test_vectors_parts.py"],
 }
 PASSES = tuple(f"reference.{name}" for name in (
     "cell", "gate_product", "masked_output", "scan", "carry", "normalize", "combinators", "passes",
