@@ -206,7 +206,9 @@ class LSTM(keras.layers.RNN):
             from lstm_oracle.keras_impl import fast_path
 
             y, final = fast_path.run(self, x, state, real, training)
-            return y[:, -1], y if self.return_sequences else y[:, -1:], list(final)
+            if self.return_sequences:
+                return y[:, -1], y, list(final)
+            return (*self._outputs(None, final.h, real), list(final))
 
         step, inputs = self._step_and_inputs(x, state, training)
         scan = unrolled if self.unroll else BACKEND.scan

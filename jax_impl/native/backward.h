@@ -37,7 +37,7 @@ class Backward {
     if (d_Z != z) prefer_huge_pages(d_Z, at.z_at(at.steps, 0, 0) * sizeof(T));
 
     Barriers barriers(wanted);
-    team.run(wanted.members(), [&](int rank, int members) {
+    team.run(wanted.members(), at.flops(at.hidden), [&](int rank, int members) {
       const Grid grid = grid_of(wanted, members);
       const Part part = part_of(at, grid, rank);
       pack_transposed(at, U, at.hidden, share(panels(at.blocks()), rank, members), U_packed_);
@@ -156,7 +156,7 @@ class InputGradient {
 
   void run(Team& team, int threads) {
     const int rows = at.steps * at.batch;
-    const double flops = 8.0 * rows * at.hidden * at.inputs;
+    const double flops = at.flops(at.inputs);
     const int wanted = flops < 1e6 ? 1 : std::min(threads, ceil_div(rows, kMaxRows));
     const int panels = ceil_div(at.inputs, kPanel * at.L);
     const size_t room = size_t(at.blocks()) * at.GL * ceil_div(at.inputs, at.L) * at.L;
@@ -165,7 +165,7 @@ class InputGradient {
     prefer_huge_pages(d_x, at.row(0, at.batch, at.inputs) * sizeof(T));
     Barrier packed;
     packed.set(wanted);
-    team.run(wanted, [&](int rank, int members) {
+    team.run(wanted, flops, [&](int rank, int members) {
       pack_transposed(at, W, at.inputs, share(panels, rank, members), W_packed_);
       if (members > 1) packed.wait();
       const Range own = share(rows, rank, members, kMaxRows);
@@ -236,11 +236,13 @@ class WeightGradients {
 
   void run(Team& team, int threads) {
     const int M = at.inputs + at.hidden + 1;
-    const double flops = 8.0 * at.steps * at.batch * at.hidden * M;
+    const double flops = at.flops(M);
     const int by_blocks = std::min(threads, at.blocks());
     const Grid wanted = flops < 1e6 ? Grid{1, 1} : Grid{std::max(1, threads / by_blocks), by_blocks};
     groups_ = ceil_div(M, kMaxRows);
-    const size_t rows_room = size_t(std::min(groups_, kGroupsAtOnce)) * kMaxRows * kDepth;
+    // Equal turns: each of them reads all of d_Z.
+    groups_at_once_ = ceil_div(groups_, ceil_div(groups_, kMostGroupsAtOnce));
+    const size_t rows_room = size_t(groups_at_once_) * kMaxRows * kDepth;
     const size_t panel_room = size_t(kDepth) * at.GL;
     const size_t row_room = size_t(groups_) * kMaxRows;
     Scratch scratch(2 * Scratch::room<T>(rows_room) +
@@ -251,27 +253,27 @@ class WeightGradients {
     for (Own& one : own) one = {scratch.take<T>(panel_room), scratch.take<T>(row_room)};
     Barrier packed;
     packed.set(wanted.members());
-    team.run(wanted.members(), [&](int rank, int members) {
+    team.run(wanted.members(), flops, [&](int rank, int members) {
       work(own[rank], grid_of(wanted, members), rank, packed);
     });
   }
 
  private:
   static constexpr int kDepth = 1024 / int(sizeof(T));   // rows of d_Z at once
-  static constexpr int kGroupsAtOnce = 512 / kMaxRows;  // of columns of [x, h, 1]
+  static constexpr int kMostGroupsAtOnce = 768 / kMaxRows;  // of columns of [x, h, 1]
   struct Own {
     T* panel;  // (kDepth, 4, L) of d_Z
     T* row;    // [x, h_{t-1}, 1, 0...] of one step and sequence
   };
-  int groups_;
+  int groups_, groups_at_once_;
   T* rows_[2];  // (groups, kDepth, kMaxRows): being packed, being used
 
   void work(Own own, Grid grid, int rank, Barrier& packed) {
     const Range blocks = share(at.blocks(), rank % grid.units, grid.units);
     const int depth = at.steps * at.batch;
     int turn = 0;
-    for (int first = 0; first < groups_; first += kGroupsAtOnce) {
-      const Range groups{first, std::min(groups_, first + kGroupsAtOnce)};
+    for (int first = 0; first < groups_; first += groups_at_once_) {
+      const Range groups{first, std::min(groups_, first + groups_at_once_)};
       const Range share_of = share(groups.size(), rank / grid.units, grid.rows);
       const Range mine{first + share_of.begin, first + share_of.end};
       for (int begin = 0; begin < depth; begin += kDepth, ++turn) {
@@ -282,6 +284,8 @@ class WeightGradients {
         for (int j = blocks.begin; j < blocks.end; ++j) {
           pack_panel(own, j, steps);
           for (int n = mine.begin; n < mine.end; ++n) {
+            const Range soon = share(steps.size(), n - mine.begin, mine.size());
+            if (j + 1 < blocks.end) prefetch_panel(j + 1, soon.begin + steps.begin, soon.size());
             tile(own.panel, rows + size_t(n - first) * kDepth * kMaxRows, n, j, steps);
           }
         }
@@ -317,6 +321,14 @@ class WeightGradients {
     }
   }
 
+  // A part of what pack_panel will read: its memory is far, and the tiles leave time to fetch it.
+  void prefetch_panel(int j, int first, int count) const {
+    for (int n = first; n < first + count; ++n) {
+      const T* const from = d_Z + at.z_at(n / at.batch, j, n % at.batch);
+      for (int k = 0; k < kGates; ++k) __builtin_prefetch(from + k * at.L, 0, 2);
+    }
+  }
+
   // Row m of [d_W; d_U; d_b] of gate k, at a block's first unit.
   T* target(int m, int k, int j) const {
     if (m < at.inputs) return d_W[k] + size_t(m) * at.hidden + j * at.L;
@@ -331,7 +343,10 @@ class WeightGradients {
     Vector<T> acc[R][kGates];
     for (int r = 0; r < R; ++r) {
       from[r] = rows + r;
-      for (int k = 0; k < kGates; ++k) acc[r][k] = Vector<T>{};
+      for (int k = 0; k < kGates; ++k) {
+        acc[r][k] = Vector<T>{};
+        if (first + r < last) __builtin_prefetch(target(first + r, k, j), 1);
+      }
     }
     multiply<kGates, 1, R>(acc, from, steps.size(), panel);
     // Sums of sums: over thousands of rows they round less than one long sum.

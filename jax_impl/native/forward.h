@@ -54,7 +54,7 @@ class Forward {
     h_[1] = scratch.take<T>(h_room);
 
     Barriers barriers(wanted);
-    team.run(wanted.members(), [&](int rank, int members) {
+    team.run(wanted.members(), at.flops(at.inputs + at.hidden), [&](int rank, int members) {
       const Grid grid = grid_of(wanted, members);
       const Part part = part_of(at, grid, rank);
       const Range packs = share(at.blocks(), rank, members);

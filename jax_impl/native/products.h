@@ -110,6 +110,8 @@ struct Layout {
   }
   // (B, T, N) of the outside.
   size_t row(int t, int b, int N) const { return (size_t(b) * steps + t) * N; }
+  // Of a product of every step with a matrix of N rows and the columns of all gates.
+  double flops(int N) const { return 8.0 * steps * batch * hidden * N; }
 };
 
 // One gate's weights or biases each, as they come from outside.

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <cstdint>
 #include <cstdlib>
@@ -116,9 +117,11 @@ class Team {
   }
   void rest() { resting_.store(kCallsOfRest, std::memory_order_relaxed); }
 
-  // work(rank, members) on every member at once; `members` is `wanted`, or 1.
+  // work(rank, members) on every member at once; `members` is `wanted`, or 1: one thread works
+  // alone where the others are taken, or do not come while they are worth waiting for. `flops` says
+  // how much there is to do.
   template <class Work>
-  void run(int wanted, Work&& work) {
+  void run(int wanted, double flops, Work&& work) {
     // A fork has this memory, but not the threads.
     if (wanted <= 1 || getpid() != process_ || !busy_.try_lock()) return work(0, 1);
     std::lock_guard<std::mutex> held(busy_, std::adopt_lock);
@@ -126,10 +129,14 @@ class Team {
       (*static_cast<std::remove_reference_t<Work>*>(w))(rank, members);
     };
     work_ = &work;
-    members_ = wanted;
+    members_.store(kUndecided, std::memory_order_relaxed);
+    here_.store(1, std::memory_order_relaxed);
     running_.store(wanted - 1, std::memory_order_relaxed);
     for (int rank = 1; rank < wanted; ++rank) call_helper(rank);
-    work(0, wanted);
+    const int members = all_come(wanted, flops) ? wanted : 1;
+    members_.store(members, std::memory_order_release);
+    if (members == 1) take_back(wanted);
+    work(0, members);
     spin_until([&] { return running_.load(std::memory_order_acquire) == 0; });
   }
 
@@ -156,21 +163,58 @@ class Team {
     helper.wake.notify_one();
   }
 
+  // Whether all helpers are at work before the work left undone costs more than they save. In a
+  // training step other threads may hold their cores, and the scheduler then lets a helper wait
+  // for a millisecond or more: longer than a small call takes. Whoever asked for a number of
+  // threads has it.
+  bool all_come(int wanted, double flops) const {
+    constexpr double kFlopsPerNanosecond = 100, kShare = 0.15, kLeast = 20e3;
+    const auto patience = std::chrono::nanoseconds(
+        int64_t(std::max(kLeast, kShare * flops / kFlopsPerNanosecond)));
+    const auto came = [&] { return here_.load(std::memory_order_acquire) == wanted; };
+    const auto began = std::chrono::steady_clock::now();
+    bool late = false;
+    spin_until([&] {
+      if (came()) return true;
+      late = asked_for_ == 0 && std::chrono::steady_clock::now() - began > patience;
+      return late;
+    });
+    return !late;
+  }
+
+  // Helpers that have not seen the call yet will not see it.
+  void take_back(int wanted) {
+    for (int rank = 1; rank < wanted; ++rank) {
+      if (helpers_[rank - 1]->called.exchange(false, std::memory_order_acq_rel)) {
+        running_.fetch_sub(1, std::memory_order_acq_rel);
+      }
+    }
+  }
+
   void serve(Helper* helper, int rank) {
     const auto called = [&] { return helper->called.load(std::memory_order_acquire); };
     for (;;) {
       // The calls of one training step follow closely: for a while, waking up costs more.
       for (int turn = 0; turn < 2000 && !called(); ++turn) relax();
+      // Then the core is for others, should any want it.
+      for (int turn = 0; turn < 100 && !called(); ++turn) std::this_thread::yield();
       if (!called()) {
         std::unique_lock<std::mutex> lock(helper->sleep);
         helper->wake.wait(lock, called);
       }
-      helper->called.store(false, std::memory_order_relaxed);
-      call_(work_, rank, members_);
+      if (!helper->called.exchange(false, std::memory_order_acq_rel)) continue;
+      here_.fetch_add(1, std::memory_order_acq_rel);
+      int members = kUndecided;
+      spin_until([&] {
+        members = members_.load(std::memory_order_acquire);
+        return members != kUndecided;
+      });
+      if (members > 1) call_(work_, rank, members);
       running_.fetch_sub(1, std::memory_order_acq_rel);
     }
   }
 
+  static constexpr int kUndecided = 0;
   static constexpr int kCallsOfRest = 32;
   std::atomic<int> resting_{0};
   const int asked_for_ = threads_asked_for();
@@ -180,7 +224,8 @@ class Team {
   std::vector<std::unique_ptr<Helper>> helpers_;
   void (*call_)(void*, int, int) = nullptr;
   void* work_ = nullptr;
-  int members_ = 1;
+  std::atomic<int> members_{1};
+  std::atomic<int> here_{1};
   std::atomic<int> running_{0};
 };
 
