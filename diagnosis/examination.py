@@ -35,6 +35,8 @@ _USUAL_RATES = {
     "ftrl": (1e-2, 1.0),
 }
 
+OUT_OF_REACH = 0.12  # of the variance: what two seeds of the same set-up may differ by
+
 
 def suspicions(setup: Setup) -> dict[str, float]:
     """Key of an intervention to how much it is suspected, 0 to 3."""
@@ -272,6 +274,25 @@ def _labels_outside(setup: Setup) -> list[Finding]:
     ]  # fmt: skip
 
 
+def _out_of_reach(setup: Setup) -> list[Finding]:
+    """Targets that the head's activation cannot give: no training can fit them."""
+    lost = iv.head.out_of_reach(setup)
+    if lost < OUT_OF_REACH:
+        return []
+    reason = iv.head.head_is_wrong(setup)
+    return [
+        Finding(
+            "LSTM070", "output-loss-mismatch", "error", 0.95,
+            f"{reason[:1].upper()}{reason[1:]}: no weights give skill above {1 - lost:.2f}.",
+            (Evidence("share of the targets' variance out of reach", round(lost, 3), OUT_OF_REACH,
+                      "arithmetic: the range of the head's activation"),),
+            Remedy("repair-head", "Give quantities linear units.",
+                   'keras.layers.Dense(units, activation="linear")'),
+            "The head's activation reaches from y.min() to y.max().",
+        )
+    ]  # fmt: skip
+
+
 def _constant_features(setup: Setup) -> list[Finding]:
     x = setup.train.x[0]
     if x.ndim != 3 or x.dtype.kind != "f":
@@ -331,6 +352,7 @@ _CERTAIN = (
     _outside_the_table,
     _floats_embedded,
     _labels_outside,
+    _out_of_reach,
     _constant_features,
     _time_index,
     _one_class,

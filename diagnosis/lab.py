@@ -7,6 +7,8 @@ more than most of these trainings.
 
 from __future__ import annotations
 
+import copy
+import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -108,31 +110,44 @@ class Lab:
         checks.add(steps)
         losses: list[float] = []
         skills: list[tuple[int, float, float]] = []
-        began = self.clock()
+        seconds = 0.0  # of the updates alone, without the first, which may compile
         batches = _batches(data, setup, order)
         plateau = _Plateau(bench.model.optimizer, setup)
         for step in range(1, steps + 1):
+            began = self.clock()
             losses.append(_update(bench.model, next(batches), setup))
+            seconds += self.clock() - began if step > 1 else 0.0
             plateau.look(losses)
             stop = self.left < deadline or not np.isfinite(losses[-1])
             if step in checks or stop:
                 skills.append((step, *self._skills(bench.model, setup, data.take(probe))))
             if stop:
                 break
-        rate = len(losses) / max(1e-6, self.clock() - began)
+        rate = (len(losses) - 1) / max(1e-6, seconds)
         at, train, held_out = (np.asarray(column) for column in zip(*skills, strict=True))
         complete = len(losses) == steps or not np.isfinite(losses[-1])
         return Run(np.asarray(losses), at, train, held_out, rate, complete)
 
     def _skills(self, model: keras.Model, setup: Setup, probe: Data) -> tuple[float, float]:
         held_out = setup.held_out.take(np.arange(min(EVALUATED, len(setup.held_out))))
+        if any(a.shape[1:] != b.shape[1:] for a, b in zip(probe.x, held_out.x, strict=True)):
+            guesses = [predictions(model, setup, part) for part in (probe, held_out)]
+        else:  # in one call: a second shape would be compiled a second time
+            both = Data(
+                tuple(np.concatenate(pair) for pair in zip(probe.x, held_out.x, strict=True)), ()
+            )
+            outputs = predictions(model, setup, both)
+            guesses = [[o[: len(probe)] for o in outputs], [o[len(probe) :] for o in outputs]]
         return (
-            skill(model, setup, probe, scaled=setup.y_scale is not None),
-            skill(model, setup, held_out),
+            _skill(guesses[0], setup, probe, scaled=setup.y_scale is not None),
+            _skill(guesses[1], setup, held_out),
         )
 
     def _bench(self, setup: Setup, seed: int) -> _Bench:
-        key = (id(setup.model), str(setup.optimizer), str(setup.loss), str(setup.loss_weights))
+        key = (
+            *_architecture(setup.model), str(setup.optimizer), str(setup.loss),
+            str(setup.loss_weights),
+        )  # fmt: skip
         if key not in self._benches:
             self._prototypes.append(setup.model)
             self._benches[key] = _compiled(setup, seed)
@@ -141,12 +156,35 @@ class Lab:
         return bench
 
 
+def _architecture(model: keras.Model) -> tuple[Any, ...]:
+    """The same for models that differ in weights, or in how these are drawn, alone."""
+    trainable = tuple(weight.trainable for weight in model.weights)
+    try:
+        config = json.dumps(_without_initializers(model.get_config()), sort_keys=True)
+    except (NotImplementedError, TypeError, ValueError):
+        return (id(model), trainable)  # it does not say all of itself in its configuration
+    return (type(model).__name__, config, trainable)
+
+
+def _without_initializers(value: Any) -> Any:
+    if isinstance(value, (list, tuple)):
+        return [_without_initializers(part) for part in value]
+    if not isinstance(value, dict):
+        return value
+    return {
+        key: _without_initializers(part)
+        for key, part in value.items()
+        if not key.endswith("_initializer") and key not in ("unit_forget_bias", "build_config")
+    }
+
+
 def _compiled(setup: Setup, seed: int) -> _Bench:
     model = surgery.clone(setup.model, seed=seed)
     for mine, theirs in zip(model.layers, setup.model.layers, strict=False):
         mine.trainable = theirs.trainable
     model.compile(
-        optimizer=keras.optimizers.deserialize(setup.optimizer),
+        # Keras changes the dictionary that it is given.
+        optimizer=keras.optimizers.deserialize(copy.deepcopy(setup.optimizer)),
         loss=setup.loss,
         loss_weights=setup.loss_weights,
         # XLA's compile time on TensorFlow is longer than these trainings.
@@ -224,7 +262,11 @@ def predictions(model: keras.Model, setup: Setup, data: Data) -> list[Array]:
 
 def skill(model: keras.Model, setup: Setup, data: Data, *, scaled: bool = False) -> float:
     """Mean skill over the outputs; `scaled` where the targets of `data` are standardized ones."""
-    guesses = setup.in_units_of_the_user(predictions(model, setup, data))
+    return _skill(predictions(model, setup, data), setup, data, scaled=scaled)
+
+
+def _skill(outputs: list[Array], setup: Setup, data: Data, *, scaled: bool = False) -> float:
+    guesses = setup.in_units_of_the_user(outputs)
     targets = setup.in_units_of_the_user(list(data.y)) if scaled else list(data.y)
     skills = [
         task.skill(y, p, data.weight)

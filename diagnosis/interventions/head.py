@@ -175,6 +175,17 @@ def head_is_wrong(setup: Setup) -> str:
     return next((reason for check in contradictions for reason in check(facts)), "")
 
 
+def out_of_reach(setup: Setup) -> float:
+    """The share of the targets' variance that lies outside what the head's activation can give."""
+    head = surgery.head_of(setup.model)
+    if head is None or len(setup.tasks) != 1 or setup.tasks[0].kind != "regression":
+        return 0.0
+    low, high = _RANGES.get(head[1], (-np.inf, np.inf))
+    y = setup.train.y[0].astype(np.float64)
+    lost = np.square(y - np.clip(y, low, high)).sum()
+    return float(lost / max(np.square(y - y.mean()).sum(), 1e-300))
+
+
 # Quantities
 
 
