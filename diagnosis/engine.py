@@ -26,7 +26,7 @@ from lstm_oracle.diagnosis import (
 )
 from lstm_oracle.diagnosis import interventions as iv
 from lstm_oracle.diagnosis.baselines import Baselines, baselines
-from lstm_oracle.diagnosis.experiments import Outcome, Trial, score
+from lstm_oracle.diagnosis.experiments import Outcome, Trial, held_out_score, score
 from lstm_oracle.diagnosis.findings import (
     Diagnosis,
     Evidence,
@@ -185,6 +185,8 @@ class _Examiner:
         self.lab.say("examining data and model")
         self.findings += examination.certain_findings(self.setup)
         self.setup = iv.data.clean_data(self.setup) or self.setup
+        if iv.head.out_of_reach(self.setup):
+            self.setup = iv.head.repair_head(self.setup) or self.setup
         still_broken = {f.cause for f in examination.certain_findings(self.setup)}
         if "data-quality" in still_broken:
             return False
@@ -425,7 +427,9 @@ class _Examiner:
             )  # fmt: skip
             if not (mine.complete and theirs.complete):
                 break
-            gains.append(score(theirs) - score(mine))
+            # In the wrong form much can be memorised: what is held out decides.
+            judge = held_out_score if trial.intervention.cause == "input-encoding" else score
+            gains.append(judge(theirs) - judge(mine))
         return gains
 
     def _interval(self, outcome: Outcome, trial: Trial) -> tuple[float, float] | None:

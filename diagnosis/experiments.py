@@ -92,6 +92,11 @@ def score(run: Run) -> float:
     return (max(run.fitted, -0.5) + max(run.generalized, -0.5)) / 2
 
 
+def held_out_score(run: Run) -> float:
+    """Held-out skill at the end; a diverged run has none."""
+    return -0.5 if run.diverged else max(run.generalized, -0.5)
+
+
 def reference_of(setup: Setup, suspicion: dict[str, float]) -> Setup:
     """All changes at once, and Adam from a fresh start."""
     for key in (
@@ -165,11 +170,11 @@ def search(
     # Compiled already: the engine has made one update to see whether the set-up runs at all.
     pace = lab.train(user, steps=min(12, user.total_steps), seed=seed).steps_per_second
     arms = _Arms(user, reference_of(user, suspicion), plain(user, seed), easy - BEHIND, seed)
-    outcome = arms.compared(lab, affordable_steps(lab, user, pace, 0.07))
+    outcome = arms.compared(lab, affordable_steps(lab, user, pace, 0.035))
     while outcome.gap < REAL and outcome.steps < user.total_steps:
-        # Three arms of three times the length, and as much again for the search at that length.
-        steps = min(user.total_steps, 3 * outcome.steps)
-        if 12 * steps / pace > lab.left - reserve:
+        # Three arms in two fifths of the time; the rest is for the search at that length.
+        steps = min(user.total_steps, int(0.4 / 3 * (lab.left - reserve) * pace))
+        if steps < min(user.total_steps, 1.5 * outcome.steps):
             break
         outcome = arms.compared(lab, steps)
     if outcome.gap >= REAL:
