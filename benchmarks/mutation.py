@@ -12,7 +12,8 @@ Results are kept in benchmarks/results/mutation, a file per module; why a mutant
 benchmarks/results/mutation/explained.json. Exit status 0: the score is 98 % or better, and nothing
 of the forward and backward passes survives without an explanation.
 
-Of a module in SAMPLED only the mutants whose key is divisible by its number are run.
+Mutants are run in the order of their keys, which are hashes: whatever has been run of a module is a
+sample of all, and of a module in SAMPLED no more than a sample is run.
 
 Not mutated: `conformance.adapters`, which call third-party libraries that `make test` does without
 (`make conformance` runs each of them against the oracle); `conformance.zoo_sources`, which is a
@@ -105,19 +106,19 @@ PASSES = tuple(f"reference.{name}" for name in (
     "cell", "gate_product", "masked_output", "scan", "carry", "normalize", "combinators", "passes",
     "activations",
 ))  # fmt: skip
+# At most so many mutants of a module, those with the smallest keys: a key is a hash.
 SAMPLED: dict[str, int] = {}
 
 
 def of(module: str) -> dict[str, Mutant]:
-    """The mutants of a module that are run, by key."""
-    source = source_of(module).read_text("utf-8")
-    every = {mutant.key(module): mutant for mutant in mutants(source)}
-    return {key: mutant for key, mutant in every.items() if in_sample(module, key)}
+    """The mutants of a module that are to be run, by key."""
+    return dict(list(every(module).items())[: SAMPLED.get(module)])
 
 
-def in_sample(module: str, key: str) -> bool:
-    """Whether a key belongs to the sample of its module; everything does, where there is none."""
-    return int(key, 16) % SAMPLED.get(module, 1) == 0
+def every(module: str) -> dict[str, Mutant]:
+    """All mutants of a module in the order of their keys, so that the first ones are a sample."""
+    found = mutants(source_of(module).read_text("utf-8"))
+    return dict(sorted((mutant.key(module), mutant) for mutant in found))
 
 
 def source_of(module: str) -> Path:
@@ -129,7 +130,7 @@ def kept(module: str) -> dict[str, Any]:
     """The results of a module: `killed` and `timeout` are keys, `survived` rows by key."""
     file = RESULTS / f"{module}.json"
     if not file.exists():
-        return {"killed": [], "timeout": [], "survived": {}}
+        return {"mutants": 0, "killed": [], "timeout": [], "survived": {}}
     result: dict[str, Any] = json.loads(file.read_text("utf-8"))
     return result
 
@@ -155,6 +156,9 @@ def _run(modules: list[str], stop: float, again: bool) -> bool:
     """Run the mutants without a result; True where the time was enough."""
     RESULTS.mkdir(exist_ok=True)
     todo = {module: _to_do(module, again) for module in modules}
+    for module in modules:
+        if not todo[module]:
+            _write(module, kept(module))  # without those that there are no longer
     tasks = [Task(module, source_of(module), TESTS[module]) for module in modules if todo[module]]
     if not tasks:
         return True
@@ -179,7 +183,7 @@ def _to_do(module: str, again: bool) -> dict[str, Mutant]:
 def _run_module(engine: Engine, task: Task, todo: dict[str, Mutant], stop: float) -> None:
     source = task.path.read_text("utf-8")
     old, live = compile(source, str(task.path), "exec"), live_functions(task.path)
-    lines, wanted, results = source.splitlines(), set(of(task.module)), kept(task.module)
+    lines, results = source.splitlines(), kept(task.module)
     written = 0.0
     for key, mutant in todo.items():
         if time.monotonic() > stop:
@@ -194,18 +198,18 @@ def _run_module(engine: Engine, task: Task, todo: dict[str, Mutant], stop: float
         else:
             results[result].append(key)
         if time.monotonic() > written + 5:
-            _write(task.module, results, wanted)
+            _write(task.module, results)
             written = time.monotonic()
-    _write(task.module, results, wanted)
+    _write(task.module, results)
 
 
-def _write(module: str, results: dict[str, Any], wanted: set[str]) -> None:
+def _write(module: str, results: dict[str, Any]) -> None:
     """Keep the results of the mutants that there are."""
+    wanted = set(every(module))
     numpy_version = importlib.metadata.version("numpy")
     content = {
         "environment": {"python": platform.python_version(), "numpy": numpy_version},
-        "sample": SAMPLED.get(module, 1),
-        "mutants": len(wanted),
+        "mutants": len(wanted),  # run or not
         "killed": sorted(wanted.intersection(results["killed"])),
         "timeout": sorted(wanted.intersection(results["timeout"])),
         "survived": {key: row for key, row in results["survived"].items() if key in wanted},
@@ -233,6 +237,13 @@ class Score(NamedTuple):
     def value(self) -> float:
         """The share that is killed."""
         return self.killed / max(1, self.run)
+
+    def __str__(self) -> str:
+        """The counts and the share."""
+        return (
+            f"{self.killed} of {self.run} mutants killed ({self.value:.2%}), {self.equivalent} "
+            "more are equivalent"
+        )
 
     def interval(self) -> tuple[float, float]:
         """Wilson's, for 95 %: where the share of all mutants lies, if these are a sample."""
@@ -268,18 +279,27 @@ def unexplained(module: str) -> list[str]:
     ]
 
 
+def is_whole(module: str) -> bool:
+    """Whether every mutant of the module was run."""
+    one = score([module])
+    return one.run + one.equivalent >= kept(module)["mutants"]
+
+
 def report(modules: list[str]) -> int:
     """Print the score and what survives; 1 where that is too much."""
     for module in modules:
-        one, sample = score([module]), SAMPLED.get(module, 1)
-        every = f", each {sample}th of its mutants" if sample > 1 else ""
-        print(
-            f"{module:40} {one.killed:5} of {one.run:5} killed, {one.equivalent} equivalent{every}"
-        )
-    total = score(modules)
-    low, high = total.interval()
-    print(f"{total.killed} of {total.run} mutants killed, {total.equivalent} more are equivalent: "
-          f"score {total.value:.2%}, 95 % interval {low:.2%} to {high:.2%}")  # fmt: skip
+        one, there = score([module]), kept(module)["mutants"]
+        sample = "" if is_whole(module) else f", a sample of {there}"
+        counts = f"{one.killed:5} of {one.run:5} killed, {one.equivalent:3} equivalent"
+        print(f"{module:40} {counts}{sample}")
+    whole = [module for module in modules if is_whole(module)]
+    total, sampled = score(modules), score(set(modules) - set(whole))
+    low, high = sampled.interval()
+    print(f"{len(whole)} modules run whole: {score(whole)}")
+    if sampled.run:
+        print(f"samples of {len(modules) - len(whole)} modules: {sampled}, so that of all their "
+              f"mutants {low:.1%} to {high:.1%} are killed (95 %)")  # fmt: skip
+    print(f"together: {total}")
     left = [line for module in modules for line in unexplained(module)]
     print("\n".join(left))
     in_passes = score(module for module in modules if module in PASSES)
