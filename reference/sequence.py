@@ -30,7 +30,7 @@ class Tape:
     inner: Any
     shape: tuple[int, int]  # B, T
     dtype: np.dtype
-    precise: bool = False
+    precise: bool
 
     def trace(self) -> Any:
         """Every gate and state of every step: a `Trace` per scan, nested like the architecture."""

@@ -5,6 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from lstm_oracle.conformance.case import Result
+from lstm_oracle.conformance.vectors.cases import vectors
+from lstm_oracle.conformance.vectors.digits import run_exactly
 from lstm_oracle.reference import Bidirectional, Dropout, Spec, Stack, backward, forward
 from lstm_oracle.reference.spec import Directions, State, param_shapes, state_shapes
 from lstm_oracle.reference.tangent import tangent
@@ -51,6 +54,18 @@ def test_precise_arithmetic_asks_for_float64(rng):
         forward(SPEC, *single, precise=True)
     output, _ = forward(SPEC, *arrays, precise=True)
     assert_close(output, forward(SPEC, *arrays)[0], 1e-14)
+
+
+def test_precise_gradients_ask_for_float64_and_are_rounded_once(rng):
+    case = next(vectors(("plain",))).case
+    arrays = (case.architecture, case.params, case.x, case.state, case.mask)
+    (y, state), tape = forward(*arrays, precise=True)
+    with pytest.raises(TypeError, match=r"arrays are float32, expected float64"):
+        backward(tape, case.d_y.astype(np.float32), case.d_state)
+    gradients = backward(tape, case.d_y, case.d_state)
+    got = Result(y, state, gradients.params, gradients.x, gradients.state).blocks()
+    for name, block in run_exactly(case).blocks().items():
+        np.testing.assert_array_equal(got[name], block, err_msg=name)
 
 
 def test_a_mask_may_be_a_list(rng):
