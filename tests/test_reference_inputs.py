@@ -40,6 +40,15 @@ def test_everything_is_computed_in_the_widest_dtype_given(rng, widest):
     assert {a.dtype for a in blocks.values()} == {np.dtype(np.longdouble)}
 
 
+def test_narrow_inputs_are_widened_before_anything_is_computed(rng):
+    zoned = Spec(input_size=I, hidden_size=H, zoneout_h=0.1)
+    params, x, _ = drawn(rng, zoned)
+    narrow = x.astype(np.float32)
+    for precise in (False, True):
+        got = forward(zoned, params, narrow, precise=precise)[0]
+        assert_identical(got, forward(zoned, params, narrow.astype(np.float64), precise=precise)[0])
+
+
 def test_cotangents_may_be_wider_than_the_layer(rng):
     _, tape = forward(SPEC, *map_leaves(lambda a: a.astype(np.float32), drawn(rng)))
     d_y = rng.standard_normal((B, T, H))
@@ -60,8 +69,8 @@ def test_precise_gradients_ask_for_float64_and_are_rounded_once(rng):
     case = next(vectors(("plain",))).case
     arrays = (case.architecture, case.params, case.x, case.state, case.mask)
     (y, state), tape = forward(*arrays, precise=True)
-    with pytest.raises(TypeError, match=r"arrays are float32, expected float64"):
-        backward(tape, case.d_y.astype(np.float32), case.d_state)
+    with pytest.raises(TypeError, match=r"arrays are .*, expected float64 for precise"):
+        backward(tape, case.d_y.astype(np.complex128), case.d_state)
     gradients = backward(tape, case.d_y, case.d_state)
     got = Result(y, state, gradients.params, gradients.x, gradients.state).blocks()
     for name, block in run_exactly(case).blocks().items():
