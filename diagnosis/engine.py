@@ -17,6 +17,7 @@ import numpy as np
 
 from lstm_oracle.diagnosis import (
     alignment,
+    conjunction,
     data_tests,
     examination,
     experiments,
@@ -235,6 +236,7 @@ class _Examiner:
             seed=self.seed,
             reserve=self.reserve,
         )
+        self._look_together(self.outcome, suspicion)
         if self.outcome.chosen and not self._confirmed(self.outcome):
             self._rule_out(self.outcome)
             return True
@@ -299,7 +301,7 @@ class _Examiner:
         change = trial.intervention
         before = _before(outcome, trial)
         restored = (score(trial.run) - before) / max(outcome.gap, 1e-9)
-        over = "" if trial.before is None else f" over {trial.before.intervention.key}"
+        over = f" beside {', '.join(trial.beside)}" if trial.beside else ""
         interval = self._interval(outcome, trial) if severity == "error" else None
         reason = iv.head.head_is_wrong(self.setup) if change.key == "repair-head" else ""
         summary = f"{reason[:1].upper()}{reason[1:]}. " if reason else ""
@@ -324,13 +326,12 @@ class _Examiner:
                    change.code.replace("{epochs}", str(5 * self.setup.epochs)),
                    True, before, score(trial.run), interval),
             "The same pair of trainings, without and with the change, shows no difference.",
-            figures=(_curves(trial.before.run if trial.before else outcome.user, trial.run,
-                             change.key),),
+            figures=(_curves(trial.without or outcome.user, trial.run, change.key),),
         )  # fmt: skip
 
     def _together(self, trial: Trial) -> list[Evidence]:
         """On fresh seeds, the gain of the changes that are enough only together."""
-        if trial.before is None or len(self.together) < 3:
+        if not trial.beside or len(self.together) < 3:
             return []
         interval = _student(self.together)
         gain = round(sum(interval) / 2, 3)
@@ -382,10 +383,10 @@ class _Examiner:
             if not gains or float(np.mean(gains)) >= experiments.REAL / 2:
                 if outcome.sufficient:
                     outcome.chosen = [trial]
-                if trial.before is None:
-                    self.gains[trial.intervention.key] = gains
-                else:
+                if trial.beside:
                     self.together = gains
+                else:
+                    self.gains[trial.intervention.key] = gains
                 return True
             self.ruled_out.append(
                 RuledOut(
@@ -395,6 +396,16 @@ class _Examiner:
                 )
             )  # fmt: skip
         return False
+
+    def _look_together(self, outcome: Outcome, suspicion: dict[str, float]) -> None:
+        """Causes that only show together, where those found one by one do not restore enough."""
+        reached = outcome.chosen[-1].restored if outcome.chosen else 0.0
+        if not outcome.trials or outcome.patient or reached >= experiments.ENOUGH:
+            return
+        found = conjunction.together(
+            self.lab, self.setup, outcome, suspicion, self.seed, self.reserve
+        )
+        outcome.chosen = found or outcome.chosen
 
     def _look_further(self, outcome: Outcome) -> None:
         """Causes beside the confirmed ones, each confirmed on seeds it was not chosen on."""
@@ -559,6 +570,8 @@ class _Examiner:
         model.compile(
             optimizer=keras.optimizers.deserialize(setup.optimizer), loss=setup.loss,
             loss_weights=setup.loss_weights,
+            # Metrics may count on targets as coded for the user's own loss.
+            metrics=surgery.metrics_again(setup.metrics) if setup.loss is self.setup.loss else None,
         )  # fmt: skip
         if setup.learning_rate is not None:
             model.optimizer.learning_rate = setup.learning_rate
@@ -579,8 +592,8 @@ def _student(gains: list[float]) -> tuple[float, float]:
 
 
 def _before(outcome: Outcome, trial: Trial) -> float:
-    """The skill on top of which a change was made."""
-    return score(outcome.user if trial.before is None else trial.before.run)
+    """The skill without a change, the others made."""
+    return score(trial.without or outcome.user)
 
 
 def _unexplained(outcome: Outcome) -> Finding:

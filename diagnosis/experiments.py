@@ -30,6 +30,24 @@ REAL = 0.12
 BEHIND = 0.25
 FEW_UPDATES = 100  # a training of no more may end before anything has been learnt
 LEAST = 30  # updates: in fewer, a reference may not have learnt anything either
+# What the reference changes, where it applies.
+REPAIRS = (
+    "clean-data",
+    "repair-head",
+    "match-steps",
+    "unfreeze",
+    "standardize-inputs",
+    "standardize-targets",
+    "gate-activations",
+    "no-regularization",
+    "add-mask",
+    "stateless",
+    "single-activation",
+    "shuffle-batches",
+    "batch-smaller",
+    "batch-larger",
+    "class-weights",
+)
 ENOUGH = 0.7  # of the gap: what the change that names the cause has to restore
 
 
@@ -41,7 +59,8 @@ class Trial:
     setup: Setup
     run: Run
     restored: float  # fraction of the gap between the user's set-up and the reference
-    before: Trial | None = None  # the change on top of which this one was made
+    beside: tuple[str, ...] = ()  # keys of the changes that are made as well
+    without: Run | None = None  # these alone; None: the user's set-up
 
 
 @dataclass
@@ -84,6 +103,10 @@ class Outcome:
         """What is within reach beyond the user's set-up, in skill."""
         return self.target - score(self.user)
 
+    def restored(self, run: Run) -> float:
+        """The fraction of the gap that a training of a changed set-up closes."""
+        return (score(run) - score(self.user)) / max(self.gap, 1e-9)
+
 
 def score(run: Run) -> float:
     """Skill at the end, on training and held-out data alike; a diverged run has none."""
@@ -99,23 +122,7 @@ def held_out_score(run: Run) -> float:
 
 def reference_of(setup: Setup, suspicion: dict[str, float]) -> Setup:
     """All changes at once, and Adam from a fresh start."""
-    for key in (
-        "clean-data",
-        "repair-head",
-        "match-steps",
-        "unfreeze",
-        "standardize-inputs",
-        "standardize-targets",
-        "gate-activations",
-        "no-regularization",
-        "add-mask",
-        "stateless",
-        "single-activation",
-        "shuffle-batches",
-        "batch-smaller",
-        "batch-larger",
-        "class-weights",
-    ):
+    for key in REPAIRS:
         setup = iv.BY_KEY[key].apply(setup) or setup
     if "wider" in suspicion:
         setup = iv.network.wider(setup) or setup
@@ -332,11 +339,10 @@ def attempt(
     )
     if not run.complete:
         return None  # cut short by the clock: it proves nothing
-    restored = (score(run) - score(outcome.user)) / max(outcome.gap, 1e-9)
-    return Trial(candidate, changed, run, restored)
+    return Trial(candidate, changed, run, outcome.restored(run))
 
 
-def _best_rate(lab: Lab, user: Setup, steps: int, seed: int, least_left: float) -> float:
+def best_rate(lab: Lab, user: Setup, steps: int, seed: int, least_left: float) -> float:
     """The learning rate for the user's own optimizer, by a range test (Smith 2017).
 
     Judged by the training loss, which moves long before skill does.
@@ -371,23 +377,27 @@ def _rates(
     lab: Lab, user: Setup, outcome: Outcome, seed: int, reserve: float
 ) -> list[Intervention]:
     """A better learning rate, to be tried like every other change."""
-    rate = iv.optimization.rate_of(user)
-    best = _best_rate(lab, user, max(12, outcome.steps // 2), seed, reserve)
+    best = best_rate(lab, user, max(12, outcome.steps // 2), seed, reserve)
     outcome.best_rate = best
+    change = another_rate(user, best)
+    return [] if change is None else [change]
+
+
+def another_rate(setup: Setup, best: float) -> Intervention | None:
+    """The user's optimizer at another rate; None where that is its rate."""
+    rate = iv.optimization.rate_of(setup)
     if best == rate:
-        return []
+        return None
     up = best > rate
-    return [
-        Intervention(
-            "learning-rate-up" if up else "learning-rate-down",
-            "learning-rate-low" if up else "learning-rate-high",
-            "LSTM111" if up else "LSTM110",
-            f"Use a learning rate of {best:.1e} in place of {rate:.1e}.",
-            f"model.optimizer.learning_rate = {best:.1e}",
-            iv.optimization.with_rate(best),
-            1,
-        )
-    ]
+    return Intervention(
+        "learning-rate-up" if up else "learning-rate-down",
+        "learning-rate-low" if up else "learning-rate-high",
+        "LSTM111" if up else "LSTM110",
+        f"Use a learning rate of {best:.1e} in place of {rate:.1e}.",
+        f"model.optimizer.learning_rate = {best:.1e}",
+        iv.optimization.with_rate(best),
+        1,
+    )
 
 
 def _choose(
@@ -411,11 +421,17 @@ def _choose(
         helped = attempt(lab, base, user, outcome, trial.intervention, seed, reserve)
         if helped is None or helped.restored < restored + 0.1:
             continue
-        helped.before = outcome.chosen[-1] if outcome.chosen else None
+        on_top_of(helped, outcome.chosen)
         outcome.chosen.append(helped)
         base, restored = helped.setup, helped.restored
         if restored >= ENOUGH:
             break
+
+
+def on_top_of(trial: Trial, chosen: list[Trial]) -> None:
+    """Note of a trial which changes were made before it."""
+    trial.beside = tuple(one.intervention.key for one in chosen)
+    trial.without = chosen[-1].run if chosen else None
 
 
 def further(lab: Lab, user: Setup, outcome: Outcome, seed: int, reserve: float) -> Trial | None:
@@ -435,6 +451,6 @@ def further(lab: Lab, user: Setup, outcome: Outcome, seed: int, reserve: float) 
             continue
         helped = attempt(lab, last.setup, user, outcome, trial.intervention, seed, reserve)
         if helped is not None and score(helped.run) - score(last.run) >= REAL:
-            helped.before = last
+            on_top_of(helped, outcome.chosen)
             return helped
     return None

@@ -71,8 +71,9 @@ def setup_of(
     optimizer = keras.optimizers.serialize(model.optimizer)
     return Setup(
         prototype, train, held_out, tasks, optimizer, model.loss,
-        loss_weights=getattr(model, "loss_weights", None), batch_size=int(batch_size),
-        epochs=int(epochs), shuffle=bool(shuffle), class_weight=class_weight,
+        loss_weights=getattr(model, "loss_weights", None), metrics=surgery.metrics_of(model),
+        batch_size=int(batch_size), epochs=int(epochs), shuffle=bool(shuffle),
+        class_weight=class_weight,
     )  # fmt: skip
 
 

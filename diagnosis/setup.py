@@ -66,6 +66,7 @@ class Setup:
     optimizer: dict[str, Any]  # serialized
     loss: Any  # as given to compile
     loss_weights: Any = None
+    metrics: Any = None  # serialized
     batch_size: int = 32
     epochs: int = 10
     shuffle: bool = True

@@ -177,6 +177,22 @@ def for_steps(model: keras.Model, steps: int) -> keras.Model | None:
     return second if copy_weights(model, second) else None
 
 
+def metrics_of(model: keras.Model) -> Any:
+    """The metrics given to `compile`, serialized; None where they cannot be."""
+    try:
+        return (model.get_compile_config() or {}).get("metrics")
+    except (TypeError, ValueError, NotImplementedError):
+        return None
+
+
+def metrics_again(serialized: Any) -> Any:
+    """The metrics for another `compile`; None where they are of the user's own making."""
+    try:
+        return keras.saving.deserialize_keras_object(serialized)
+    except (TypeError, ValueError):
+        return None
+
+
 def all_layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
     """Every layer, submodels and wrappers opened."""
     for layer in getattr(model, "layers", []):

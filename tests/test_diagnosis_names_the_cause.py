@@ -61,6 +61,18 @@ def test_a_rate_a_thousand_times_too_low_is_named(waves):
     assert diagnosis.findings[0].remedy.after > diagnosis.findings[0].remedy.before + 0.2
 
 
+def test_two_faults_are_both_named_and_the_remedied_model_keeps_its_metrics(waves):
+    x, y = waves
+    model = wave_model(keras.optimizers.Adam(3.0))
+    model.compile(model.optimizer, model.loss, metrics=["accuracy"])
+    diagnosis = diagnosed(model, x * 1e4, y)
+    named = {finding.cause for finding in diagnosis.findings if finding.severity == "error"}
+    assert named == {"learning-rate-high", "data-scale"}, str(diagnosis)
+    remedied = diagnosis.remedied()
+    history = remedied.model.fit(remedied.x, remedied.y, epochs=8, verbose=0).history
+    assert history["accuracy"][-1] > 0.9
+
+
 def test_a_softmax_over_one_unit_is_named_with_its_arithmetic(waves):
     x, y = waves
     model = wave_model(head="softmax", width=1, loss="binary_crossentropy")
