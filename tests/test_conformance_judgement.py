@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 
 import numpy as np
 import pytest
@@ -94,7 +95,8 @@ def test_the_promise_of_our_own_is_1e_13_of_the_norm_in_float64_alone():
 
 
 @pytest.mark.parametrize(
-    ("ratio", "asked", "status"), [(0.9, 0, "agree"), (31, 2, "agree"), (33, 0, "disagree")]
+    ("ratio", "asked", "status"),
+    [(0.9, 0, "agree"), (1.1, 2, "agree"), (31, 2, "agree"), (33, 0, "disagree")],
 )
 def test_what_is_wrong_by_little_is_judged_again_by_longer_yardsticks(ratio, asked, status):
     case, made = plain(), []
@@ -117,6 +119,27 @@ def test_longer_yardsticks_are_of_16_and_100_runs_of_another_seed():
     sixteen = larger(first, yardstick(case, samples=16, seed=1))
     assert second == sixteen
     assert third == larger(sixteen, yardstick(case, samples=100, seed=1))
+
+
+def test_a_yardstick_that_is_measured_is_measured_longer_where_the_answer_is_in_doubt(monkeypatch):
+    module, case = importlib.import_module("lstm_oracle.conformance.compare"), plain()
+    first = flat(case, 1e-6)
+
+    def longer(of, known):
+        assert (of, known) == (case, first)
+        yield flat(of, 1.0)
+
+    monkeypatch.setattr(module, "measure", lambda of: first)
+    monkeypatch.setattr(module, "longer_yardsticks", longer)
+    assert compare(case, scaled_y(case, 3e-6)).status == "agree"
+    assert compare(case, scaled_y(case, 3e-6), first).status == "disagree"
+
+
+def test_an_error_as_large_as_is_allowed_is_allowed():
+    case = plain("float32")
+    report = compare(case, scaled_y(case, 0.5), flat(case, 0.25))
+    assert report.worst.ratio == 1
+    assert report.status == "agree"
 
 
 def test_a_yardstick_is_of_as_many_runs_as_its_format_says():

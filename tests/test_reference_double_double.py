@@ -208,13 +208,25 @@ def test_numbers_of_one_digit_mix_with_those_of_two():
 
 
 def test_the_ends_of_exp_are_where_float64_ends():
-    x = np.array([709.0, 709.7, -745.0, -745.5, -700.0])
+    x = np.array([709.0, 709.7, -745.0, -745.1, -700.0])
     got = np.exp(DoubleDouble(x))
     with mpmath.workdps(40):
         exact = [float(mpmath.exp(mpmath.mpf(float(z)))) for z in x]
     np.testing.assert_array_equal(got.hi[[0, 2, 3, 4]], [exact[0], exact[2], 0.0, exact[4]])
-    assert got.hi[1] == np.inf  # beyond 709 it is given up
+    # Beyond 709 and below -745 it is given up, a little before float64 ends.
+    assert got.hi[1] == np.inf
     assert np.isfinite(got.lo).all()
     assert np.expm1(DoubleDouble(709.0)).hi == exact[0]
     assert np.expm1(DoubleDouble(-800.0)).hi == -1
     assert np.expm1(DoubleDouble(709.5)).hi == np.inf
+
+
+@pytest.mark.parametrize("x", [DoubleDouble(709.0, 5e-14), DoubleDouble(-745.0, -5e-14)])
+def test_the_last_argument_of_exp_that_counts_keeps_its_low_part(x):
+    with mpmath.workdps(60):
+        exact = mpmath.expm1(_mpf(x))
+        assert abs(_mpf(np.expm1(x)) - exact) <= FUNCTIONS * abs(exact)
+        scaled = np.exp(DoubleDouble(x.hi / 2, x.lo / 2))  # e^-745 itself has no digits
+        assert abs(_mpf(scaled) / mpmath.exp(_mpf(x) / 2) - 1) <= 2.0**-90
+    if x.hi > 0:
+        assert np.exp(x).rounded() > np.exp(DoubleDouble(709.0)).rounded()

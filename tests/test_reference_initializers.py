@@ -224,3 +224,9 @@ def test_chrono_biases_need_a_range_to_draw_from():
 def test_an_unknown_initializer_is_refused_by_name():
     with pytest.raises(ValueError, match="initializer is 'xavier', expected one of glorot_uniform"):
         init(SPEC, np.random.default_rng(0), input_weights="xavier")
+
+
+def test_only_orthogonal_matrices_are_promised_to_be_orthonormal():
+    promised = {n for n in INITIALIZERS if expected(n, (4, 4)).orthonormal}
+    assert promised == {"orthogonal", "identity"}
+    assert not any(expected(n, (4, 4), gates=4).orthonormal for n in INITIALIZERS)

@@ -143,7 +143,7 @@ def test_no_weight_may_be_none(rng, architecture):
     one["U_f"] = None
     with pytest.raises(TypeError, match=r"params.*\['U_f'\] has dtype object"):
         forward(architecture, params, x)
-    with pytest.raises(ValueError, match="params"):
+    with pytest.raises(ValueError, match=r"params is NoneType, expected"):
         forward(architecture, None, x)
 
 
