@@ -207,6 +207,13 @@ def test_blocks_are_named_from_the_worst_on_six_and_the_number_of_the_rest():
     assert "more" not in message
 
 
+def test_one_wrong_block_has_no_others_beside_it():
+    case = plain()
+    message = compare(case, changed(truth(case), U_f=1.1)).message
+    assert message.startswith("1 of 18 blocks are wrong, most of all d_U_f (off by 0.1, allowed ")
+    assert "also" not in message
+
+
 def test_two_wrong_gates_are_both_named():
     case = plain()
     message = compare(case, changed(truth(case), U_o=1.1, W_i=1.1)).message
