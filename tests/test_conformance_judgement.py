@@ -218,6 +218,7 @@ def test_two_wrong_gates_are_both_named():
     case = plain()
     message = compare(case, changed(truth(case), U_o=1.1, W_i=1.1)).message
     assert "only of gates i (input), o (output)" in message
+    assert "; also d_" in message
 
 
 def test_gates_are_not_named_where_the_weights_are_right():
@@ -246,6 +247,21 @@ def test_steps_are_counted_where_the_truth_is_zero():
     d_x[:, 2] = 1e-3
     message = compare(case, dataclasses.replace(run_oracle(case), d_x=d_x)).message
     assert "d_x is wrong at 1 of 5 steps, last at step 2" in message
+
+
+def steps_of(largest, errors):
+    """The message about a y of one unit that is off by so much at each step; allowed is 0.5."""
+    true = np.zeros((1, len(errors), 1))
+    true[0, 0, 0] = largest
+    wrong = dataclasses.replace(truth(plain()), y=true + np.reshape(errors, (1, -1, 1)))
+    return compare(plain(), wrong, {"y": Deviation(0.25, 0.25)}, true={"y": true}).message
+
+
+def test_a_step_is_wrong_beyond_the_tolerance_times_the_largest_entry():
+    assert "y is wrong at 1 of 4 steps, first at step 3" in steps_of(2.0, [0, 1.0, 0, 3.0])
+    assert "y is wrong at 2 of 4 steps, first at step 1" in steps_of(2.0, [0, 1.1, 0, 3.0])
+    assert "y is wrong at 1 of 3 steps, first at step 1" in steps_of(0.0, [0.4, 0.75, 0.5])
+    assert "steps" not in steps_of(1.0, [0.4, 0.45, 0.4, 0.45, 0.4, 0.45])
 
 
 def test_a_missing_gradient_of_a_given_state_is_missed():
