@@ -16,6 +16,7 @@ from lstm_oracle.conformance.yardstick import (
     Deviation,
     brief_yardstick,
     deviation,
+    hand_over,
     larger,
     longer_yardsticks,
     scales,
@@ -150,6 +151,27 @@ def test_a_yardstick_is_of_as_many_runs_as_its_format_says():
         assert fewer != yardstick(case)
         assert larger(yardstick(case), fewer) == yardstick(case)
         assert brief_yardstick(case) == yardstick(again, samples=2)
+
+
+def test_a_yardstick_is_remembered_for_its_case_and_only_that_of_the_usual_runs():
+    case = plain("float16")
+    usual = yardstick(case)
+    assert yardstick(case) is usual
+    assert yardstick(dataclasses.replace(case)) == usual
+    other = [yardstick(case, seed=seed) for seed in (1, 2)]
+    assert other[0] != other[1]
+    assert usual not in other
+    assert yardstick(case, samples=1) not in (usual, *other)
+    assert yardstick(case, samples=1) == yardstick(case, samples=1, seed=0)
+    assert brief_yardstick(case) is brief_yardstick(case)
+    assert truth(case) is truth(case)
+
+
+def test_a_yardstick_that_is_handed_over_is_taken():
+    case = plain("float16")
+    measured = flat(case, 0.125)
+    hand_over(case, measured)
+    assert yardstick(case) is measured
 
 
 def test_a_case_of_2e7_products_has_its_truth_in_float64():
