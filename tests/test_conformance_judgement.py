@@ -190,9 +190,15 @@ def test_a_block_that_is_zero_is_measured_against_its_family_then_its_kind_then_
     blocks = {
         "y": np.array([3.0]), "state.h": np.zeros(2),
         "d_U_i": np.array([-7.0, 2.0]), "d_U_f": np.zeros(2),
-        "d_b_i": np.zeros(2), "d_x": np.zeros(2),
+        "d_b_i": np.array([5.0]), "d_b_f": np.zeros(2), "d_p_o": np.zeros(2),
+        "d_V": np.array([2.0]), "d_x": np.zeros(2),
+        "d_0.forward.W_i": np.array([4.0]), "d_0.forward.W_o": np.zeros(1),
+        "d_0.backward.W_o": np.zeros(1),
     }  # fmt: skip
-    expected = {"y": 3, "state.h": 3, "d_U_i": 7, "d_U_f": 7, "d_b_i": 7, "d_x": 7}
+    expected = {
+        "y": 3, "state.h": 3, "d_U_i": 7, "d_U_f": 7, "d_b_i": 5, "d_b_f": 5, "d_p_o": 7,
+        "d_V": 2, "d_x": 7, "d_0.forward.W_i": 4, "d_0.forward.W_o": 4, "d_0.backward.W_o": 7,
+    }  # fmt: skip
     assert scales(blocks) == expected
     assert scales({"y": np.zeros(2), "d_x": np.zeros(0)}) == {"y": 1, "d_x": 1}
 
