@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 from lstm_oracle.benchmarks.speed.contender import Contender
+from lstm_oracle.conformance.adapters.rows import absent, find, start
 
 Device = Literal["cpu", "gpu"]
 Side = Literal["ours", "peer"]
@@ -28,8 +27,8 @@ class Row:
 
     def missing(self) -> str:
         """The packages that are not installed, in a sentence; or ""."""
-        absent = [name for name in self.requires if importlib.util.find_spec(name) is None]
-        return f"{', '.join(absent)} not installed" if absent else ""
+        names = absent(self.requires)
+        return f"{', '.join(names)} not installed" if names else ""
 
 
 def _ours_in_jax(implementation: str, devices: tuple[Device, ...] = ("cpu", "gpu")) -> Row:
@@ -82,19 +81,12 @@ def contender(name: str) -> Row:
     >>> contender("torch.nn.LSTM").requires
     ('torch',)
     """
-    if name in CONTENDERS:
-        return CONTENDERS[name]
-    module, _, attribute = name.partition(":")
-    if module and attribute:
-        return Row(name, name, "peer")
-    raise ValueError(
-        f"contender is {name!r}, expected one of {', '.join(CONTENDERS)}. "
-        "Choose a name from the list, or give 'module:callable' for one of your own."
+    return find(
+        name, CONTENDERS, lambda name: Row(name, name, "peer"), kind="contender", made="one"
     )
 
 
 def load(row: Row) -> Contender:
     """The contender; this imports its framework."""
-    module, _, attribute = row.factory.partition(":")
-    made: Contender = getattr(importlib.import_module(module), attribute)()
+    made: Contender = start(row.factory)
     return made

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from lstm_oracle.conformance.adapters.rows import absent, find, start
 from lstm_oracle.conformance.case import Case, Result
 
 _HERE = "lstm_oracle.conformance.adapters"
@@ -40,10 +39,9 @@ class Implementation:
 
     def missing(self) -> str:
         """Why it cannot be started here: the packages that are not installed; or ""."""
-        absent = [name for name in self.requires if importlib.util.find_spec(name) is None]
-        if not absent:
+        names = [self.distributions.get(name, name) for name in absent(self.requires)]
+        if not names:
             return ""
-        names = [self.distributions.get(name, name) for name in absent]
         return f"{', '.join(names)} not installed. Try pip install {' '.join(names)}."
 
 
@@ -115,19 +113,16 @@ def implementation(name: str) -> Implementation:
     >>> implementation("torch.nn.LSTM").requires
     ('torch',)
     """
-    if name in REGISTRY:
-        return REGISTRY[name]
-    module, _, attribute = name.partition(":")
-    if module and attribute:
-        return Implementation(name, name)
-    raise ValueError(
-        f"implementation is {name!r}, expected one of {', '.join(REGISTRY)}. "
-        "Choose a name from the list, or give 'module:callable' for an adapter of your own."
+    return find(
+        name,
+        REGISTRY,
+        lambda name: Implementation(name, name),
+        kind="implementation",
+        made="an adapter",
     )
 
 
 def load(row: Implementation) -> Adapter:
     """The adapter; this imports the framework."""
-    module, _, attribute = row.factory.partition(":")
-    adapter: Adapter = getattr(importlib.import_module(module), attribute)()
+    adapter: Adapter = start(row.factory)
     return adapter

@@ -89,26 +89,19 @@ def match_steps(setup: Setup) -> Setup | None:
     """One output per step where there is a target per step, and one per sequence elsewhere."""
     if not steps_do_not_match(setup):
         return None
-    recurrent = [
-        layer.name
-        for layer in setup.model.layers
-        if isinstance(layer, (*surgery.RECURRENT, keras.layers.Bidirectional))
-    ]
+    recurrent = (*surgery.RECURRENT, keras.layers.Bidirectional)
+    last = next((x for x in reversed(setup.model.layers) if isinstance(x, recurrent)), None)
+    if last is None:
+        return None
+    halves = (getattr(last, half, last) for half in ("forward_layer", "backward_layer"))
+    names = {layer.name for layer in halves}
     per_step = setup.tasks[0].per_step
 
     def change(name: str, config: dict[str, Any]) -> bool:
-        if "return_sequences" not in config or not recurrent:
+        if config.get("name") not in names or config.get("return_sequences", per_step) == per_step:
             return False
-        last = recurrent[-1]
-        if config.get("name") != last and last not in str(config.get("name")):
-            inner = setup.model.get_layer(last)
-            names = {getattr(inner, n).name for n in ("layer", "forward_layer", "backward_layer")
-                     if hasattr(inner, n)}  # fmt: skip
-            if config.get("name") not in names:
-                return False
-        changed = config["return_sequences"] != per_step
         config["return_sequences"] = per_step
-        return changed
+        return True
 
     return _edited(setup, change)
 
