@@ -8,7 +8,7 @@ import importlib
 import numpy as np
 import pytest
 
-from lstm_oracle.conformance import compare, matrix, tolerances, truth, yardstick
+from lstm_oracle.conformance import compare, matrix, textbook, tolerances, truth, yardstick
 from lstm_oracle.conformance import rounding as rounding_module
 from lstm_oracle.conformance.case import Case, run_oracle
 from lstm_oracle.conformance.rounding import Rounding
@@ -19,6 +19,8 @@ from lstm_oracle.conformance.yardstick import (
     hand_over,
     larger,
     longer_yardsticks,
+    oracle,
+    run_rounded,
     scales,
     truth_dtype,
 )
@@ -153,6 +155,22 @@ def test_a_yardstick_is_of_as_many_runs_as_its_format_says():
         assert brief_yardstick(case) == yardstick(again, samples=2)
 
 
+def test_a_yardstick_is_the_largest_error_of_both_witnesses_relative_to_the_truth():
+    case = plain("bfloat16")
+    true = truth(case).blocks()
+    runs = [
+        run_rounded(case, witness, [0, sample, n]).blocks()
+        for sample in range(2)
+        for n, witness in enumerate((oracle, textbook.run))
+    ]
+    for name, (norm, entry) in yardstick(case, samples=2).items():
+        off = [np.asarray(run[name], np.float64) - true[name] for run in runs]
+        size, peak = np.linalg.norm(true[name]), np.abs(true[name]).max()
+        assert norm == pytest.approx(max(np.linalg.norm(a) for a in off) / size, rel=1e-12)
+        assert entry == pytest.approx(max(np.abs(a).max() for a in off) / peak, rel=1e-12)
+        assert 1e-4 < norm < 0.1
+
+
 def test_a_yardstick_is_remembered_for_its_case_and_only_that_of_the_usual_runs():
     case = plain("float16")
     usual = yardstick(case)
@@ -175,14 +193,16 @@ def test_a_yardstick_that_is_handed_over_is_taken():
 
 
 def test_a_case_of_2e7_products_has_its_truth_in_float64():
-    def case(T, dtype="float64"):
+    def case(T, dtype="float64", B=1):
         spec = Spec(input_size=100, hidden_size=100, use_bias=False)  # 80,000 weights
         params = {name: np.zeros(shape) for name, shape in spec.param_shapes.items()}
-        x = np.zeros((1, T, 100))
+        x = np.zeros((B, T, 100))
         return Case("large", spec, params, x, None, None, None, None, None, dtype)
 
     assert truth_dtype(case(83)) == np.longdouble
     assert truth_dtype(case(84)) == np.float64
+    assert truth_dtype(case(41, B=2)) == np.longdouble
+    assert truth_dtype(case(42, B=2)) == np.float64
     assert truth_dtype(case(1, "float32")) == np.float64
 
 
