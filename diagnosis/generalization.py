@@ -44,15 +44,16 @@ def learnt(
     best_name, best = baselines.best
     reached = max(run.generalized, outcome.reference.generalized)
     persistence = baselines.skills.get("persistence", -1.0)
-    asked = max(0.08, persistence + 0.05 if persistence > 0.5 else 0.0)
-    if max(reached, best if asked == 0.08 else 0.0) < asked:
+    chance = _chance(setup)
+    asked = max(chance, persistence + 0.05 if persistence > 0.5 else 0.0)
+    if max(reached, best if asked == chance else 0.0) < asked:
         # Whether there is so little to learn is seen at the end of the training, not before it.
         run, outcome = _to_the_end(lab, setup, run, outcome, seed)
         reached = max(run.generalized, outcome.reference.generalized)
     if persistence > 0.5 and reached < asked:
         return _naive(lab, setup, run, outcome, persistence, seed)
-    if max(reached, best) < 0.08:
-        return _no_signal(run, best_name, best)
+    if max(reached, best) < chance:
+        return _no_signal(run, best_name, best, chance)
     if run.fitted - run.generalized > 0.25 and lab.left > reserve:
         return _overfitted(lab, setup, run, outcome, seed, reserve)
     return Learnt([], [])
@@ -139,13 +140,26 @@ def _levels_hide_changes(
     return Learnt([finding], [], differences)
 
 
-def _no_signal(run: Run, best_name: str, best: float) -> Learnt:
+def _chance(setup: Setup) -> float:
+    """The held-out skill that the best of five guessers without knowledge may well have.
+
+    Balanced accuracy over K classes, on n sequences, gives skill a deviation of
+    1 / sqrt((K - 1) n); 2.3 deviations are the 95 % point of the largest of five.
+    """
+    task, n = setup.tasks[0], len(setup.held_out)
+    if task.kind == "regression" or n < FEW:
+        return 0.08
+    return float(max(0.08, 2.3 / ((task.class_count - 1) * n) ** 0.5))
+
+
+def _no_signal(run: Run, best_name: str, best: float, chance: float) -> Learnt:
     finding = Finding(
         "LSTM060", "no-signal", "info", 0.7,
         f"Neither the network ({run.generalized:.2f}) nor any baseline ({best_name}: {best:.2f}) "
         "predicts held-out targets better than a constant.",
-        (Evidence("held-out skill of the network", run.generalized, 0.08, "two seeds' difference"),
-         Evidence(f"held-out skill of {best_name}", best, 0.08)),
+        (Evidence("held-out skill of the network", run.generalized, round(chance, 3),
+                  "what guessing reaches on so many sequences"),
+         Evidence(f"held-out skill of {best_name}", best, round(chance, 3))),
         refuted_by="Any model with held-out skill above zero on these arrays.",
     )  # fmt: skip
     return Learnt(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import json
 import sys
@@ -115,8 +116,13 @@ def test_checked_cases_are_kept_only_where_the_fix_gains(bench):
 def test_the_kept_cases_alone_are_six_of_every_cause_over_four_tasks_two_on_real_data(bench):
     path = bench["check_faults"].CASES_JSON
     lines = json.loads(path.read_text(encoding="utf-8"))["cases"]
+    decidable = {case.name for case in bench["faults"].CASES if case.decidable}
     for cause in CAUSES:
-        kept = [line for line in lines if line["kept"] and line["cause"] == cause]
+        kept = [
+            line
+            for line in lines
+            if line["kept"] and line["cause"] == cause and line["name"] in decidable
+        ]
         assert len(kept) >= 6, cause
         assert len({line["task"] for line in kept}) >= 4, cause
         assert sum(line["real"] for line in kept) >= 2, cause
@@ -162,6 +168,14 @@ def test_predictions_of_remedied_targets_are_read_in_the_users_units(bench, chan
     np.testing.assert_allclose(found, recipe.truth, atol=1e-4)
 
 
+def test_a_case_that_leaves_no_trace_is_not_asked(bench):
+    unseen = {case.name for case in bench["faults"].CASES if not case.decidable}
+    assert "short-window-names-1" in unseen
+    for part in ("develop", "measure"):
+        options = argparse.Namespace(part=part, only=None, skip=0, limit=None)
+        assert not unseen & set(bench["run_bench"].chosen(options))
+
+
 def test_a_case_that_names_an_equivalent_cause_is_right(bench):
     item = next(case for case in bench["faults"].CASES if case.name == "bottleneck-digits-1")
     line = {
@@ -172,6 +186,15 @@ def test_a_case_that_names_an_equivalent_cause_is_right(bench):
     }
     assert bench["run_bench"].right_among(item, line, 1)
     assert not bench["run_bench"].right_among(item, {"findings": line["findings"][:1]}, 3)
+
+
+def test_the_verdict_that_inputs_tell_nothing_answers_where_nothing_else_is_named(bench):
+    item = next(case for case in bench["faults"].CASES if case.name == "useless-input-digits-1")
+    verdict = {"cause": "no-signal", "severity": "info"}
+    other = {"cause": "batch-size", "severity": "warning"}
+    assert bench["run_bench"].right_among(item, {"findings": [verdict]}, 1)
+    assert not bench["run_bench"].right_among(item, {"findings": [other, verdict]}, 3)
+    assert not bench["run_bench"].right_among(item, {"findings": []}, 3)
 
 
 BUILD = """

@@ -26,6 +26,7 @@ class Case:
     broken_recipe: Make = field(repr=False)
     fixed_recipe: Make = field(repr=False)
     also_right: tuple[str, ...] = ()  # causes whose remedy is as good, because equivalent
+    decidable: bool = True  # False where what is broken leaves no trace in model and arrays
     remediable: bool = True  # False where no change of set-up can help: other data are needed
     twin: str = ""  # runs with the same twin have the same fix
 
@@ -54,11 +55,13 @@ def add(
     prepare: Callable[..., Recipe] | None = None,
     repair: Callable[..., Recipe] | None = None,
     remediable: bool = True,
+    decidable: Callable[[str], bool] = lambda task: True,
     plain: bool = False,
 ) -> None:
     """One case per task and level: `change(recipe, level)` breaks what `prepare(recipe, level)`
     made; the fix is `repair(broken, level)`, or the recipe as it was before the fault. `plain`: it
-    trains exactly as the plain task does (masked padding is inert)."""
+    trains exactly as the plain task does (masked padding is inert). `decidable`: whether, on a
+    task, the arrays hold what tells the fault from a healthy set-up."""
     for task, values in levels.items():
         for severity, level in enumerate(values, 1):
 
@@ -76,7 +79,10 @@ def add(
             own = (prepare is not None or repair is not None) and not plain
             twin = name if own else f"healthy {task}"
             too = also(level) if callable(also) else also
-            CASES.append(Case(name, cause, task, severity, broken, fixed, too, remediable, twin))
+            seen = decidable(task)
+            CASES.append(Case(
+                name, cause, task, severity, broken, fixed, too, seen, remediable, twin
+            ))  # fmt: skip
 
 
 def layer(name: str, *args: Any, **kwargs: Any) -> Callable[[], Any]:
@@ -433,6 +439,43 @@ add(
      "names": [(0, 2), (0, 3)], "digits": [(0, 3), (0, 2)], "text": [(0, 4)], "events": [(15, 0)],
      "sine": [(-2, 0)]},
     remediable=False, also=("no-signal", "input-encoding"),
+    # Consecutive windows of a series hold the past of one another. Elsewhere the steps that were
+    # cut off stand in no array: the same arrays would come of a healthy task that ends there.
+    decidable=lambda task: task == "elnino",
+)  # fmt: skip
+
+
+def history(recipe: Recipe, level: dict[str, Any]) -> Recipe:
+    """Consecutive windows of one series whose next value lies `lag` steps back, in noise."""
+    if recipe.task == "co2":
+        from tasks import stored
+
+        weekly = np.diff(stored("co2")["ppm"][::2])
+        series, cut, ahead = weekly / weekly.std(), 800, 4
+        x, _ = windows(series[:, None].astype(np.float32), level["window"])
+        total = np.convolve(series, np.ones(ahead), "valid").astype(np.float32)
+        y = total[level["window"] :, None] / np.float32(total.std())
+        x = x[: len(y)]
+    else:
+        random = np.random.default_rng(level["lag"])
+        series, cut, lag = random.normal(size=1300), 900, level["lag"]
+        for t in range(lag, len(series)):
+            series[t] = 0.95 * series[t - lag] + 0.3 * random.normal()
+        x, y = windows((series / series.std())[:, None].astype(np.float32), level["window"])
+    return recipe.but(
+        kind="regression", sequences=False, epochs=20, batch_size=32,
+        x=x[:cut], y=y[:cut], x_test=x[cut:], truth=y[cut:], persistence=None,
+        optimizer_arguments={"learning_rate": 1e-2},
+    )  # fmt: skip
+
+
+add(
+    "short-history", "window", lambda r, level: crop(r, (-level["kept"], 0)),
+    {"sine": [{"lag": 5, "window": 8, "kept": 3}, {"lag": 9, "window": 12, "kept": 6}],
+     "adding": [{"lag": 4, "window": 6, "kept": 2}],
+     "filtered": [{"lag": 7, "window": 10, "kept": 4}],
+     "co2": [{"window": 40, "kept": 1}, {"window": 40, "kept": 3}]},
+    prepare=history, remediable=False, also=("no-signal",),
 )  # fmt: skip
 
 

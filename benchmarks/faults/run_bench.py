@@ -75,10 +75,11 @@ def chosen(options: argparse.Namespace) -> list[str]:
         name
         for name, item in entries().items()
         if parts.get(name) == options.part
+        and getattr(item, "decidable", True)
         and known.get(name, {"kept": not hasattr(item, "cause")})["kept"]
         and (name.startswith(wanted) or getattr(item, "cause", "healthy").startswith(wanted))
     ]
-    return sorted(found, key=order)[: options.limit]
+    return sorted(found, key=order)[options.skip :][: options.limit]
 
 
 # ---- one case, in the worker ------------------------------------------------------------------
@@ -423,7 +424,12 @@ def versions(backend: str) -> dict[str, str]:
     return found
 
 
-def write(options: argparse.Namespace, lines: list[dict[str, Any]]) -> None:
+def commit() -> str:
+    git = ["git", "-C", str(HERE), "rev-parse", "--short", "HEAD"]
+    return subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
+
+
+def write(options: argparse.Namespace, lines: list[dict[str, Any]], of: int) -> None:
     """The results file, this row replaced and the other rows kept."""
     path = RESULTS / f"fault_bench_{options.part}_{options.backend}.json"
     data = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"rows": {}}
@@ -437,6 +443,10 @@ def write(options: argparse.Namespace, lines: list[dict[str, Any]]) -> None:
     }  # fmt: skip
     data["rows"][who] = {
         "clock": options.clock,
+        "commit": commit(),
+        "cases": len(lines),
+        "cases_in_part": of,
+        "order": "by the hash of the name",
         "table": {key: value.plain() for key, value in rows.items()},
         "seconds": {
             "median": float(np.median(seconds)) if seconds else None,
@@ -492,6 +502,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--backend", default="tensorflow", choices=("tensorflow", "jax", "torch"))
     made.add_argument("--clock", choices=tuple(CLOCKS), default="wall", help="what seconds are")
     made.add_argument("--limit", type=int, default=None, help="so many cases")
+    made.add_argument("--skip", type=int, default=0, help="leave out the first so many cases")
     made.add_argument("--only", action="append", help="names or causes, by prefix")
     made.add_argument("--time-limit", type=float, default=240.0, help="wall seconds for a case")
     made.add_argument("--seconds", type=float, default=1e9, help="stop after so long")
@@ -525,8 +536,8 @@ def main(argv: list[str] | None = None) -> int:
     run(options, done)
     found = [lines[name] for name in names if name in lines]
     show(options, found)
-    if options.limit is None and not options.only:
-        write(options, found)
+    if options.limit is None and not (options.only or options.skip):
+        write(options, found, len(names))
     return 0
 
 
