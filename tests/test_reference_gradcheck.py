@@ -65,6 +65,47 @@ def test_central_differences_take_the_step_asked_for(arrays):
     assert 1e-6 < error < 1e-2
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("step", [None, 0.1])
+def test_central_differences_step_to_both_sides_by_a_share_of_the_entry_and_of_one_at_least(
+    dtype, step
+):
+    asked = []
+
+    def record(arrays):
+        asked.append(arrays["x"].copy())
+        return (arrays["x"] ** 2).sum()
+
+    x = np.array([0.5, -8.0], dtype)
+    got = gradcheck.central_difference(record, {"x": x}, step=step)
+    h = np.cbrt(np.finfo(dtype).eps) if step is None else step
+    moves = [[h, 0], [-h, 0], [0, 8 * h], [0, -8 * h]]
+    np.testing.assert_allclose(np.array(asked) - x, moves, rtol=1e-3, atol=1e-12)
+    np.testing.assert_allclose(got["x"], 2 * x, rtol=1e-3 if dtype == np.float32 else 1e-9)
+
+
+def test_taylor_rate_halves_its_step_three_times_from_a_hundredth():
+    asked = []
+
+    def record(arrays):
+        asked.append(float(arrays["x"]))
+        return arrays["x"] ** 3
+
+    rate = gradcheck.taylor_rate(record, {"x": 1.0}, {"x": np.array(3.0)}, {"x": 2.0})
+    np.testing.assert_allclose(asked, [1.0, 1.02, 1.01, 1.005, 1.0025], rtol=1e-14)
+    # (3 h^2 + h^3) / (3 h^2 / 4 + h^3 / 8) for the middle one of the three pairs of steps.
+    expected = np.log2((3 * 0.01**2 + 0.01**3) / (3 * 0.005**2 + 0.005**3))
+    assert rate == pytest.approx(expected, rel=1e-9)
+
+
+def test_an_entry_that_is_not_moved_is_still_complex():
+    """So that a function that drops one array is told from one that drops imaginary parts."""
+    arrays = {"x": np.ones(2), "unused": np.ones(1)}
+    got = gradcheck.complex_step(lambda a: (a["x"] ** 2).sum(), arrays)
+    np.testing.assert_array_equal(got["unused"], [0.0])
+    np.testing.assert_array_equal(got["x"], [2.0, 2.0])
+
+
 def test_directional_is_the_slope_along_a_direction(arrays, direction):
     g = energy_gradient(arrays)
     expected = sum(

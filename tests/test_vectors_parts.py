@@ -184,6 +184,12 @@ def test_what_is_no_file_is_refused(data, said):
         safetensors.read(data)
 
 
+def test_a_header_longer_than_the_format_allows_is_not_even_read():
+    length = 100_000_001
+    with pytest.raises(ValueError, match=f"with a header of {length}"):
+        safetensors.read(struct.pack("<Q", length) + bytes(length))
+
+
 def test_an_empty_array_may_stand_anywhere():
     data = file({"b": entry(shape=(0,), offsets=(0, 0)), "a": entry()}, b"\0" * 8)
     assert safetensors.read(data)[0]["b"].shape == (0,)
