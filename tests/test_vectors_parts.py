@@ -129,6 +129,13 @@ def test_what_is_written_is_read():
     assert "__metadata__" not in json.loads(safetensors.write({})[8:])
 
 
+def test_a_header_is_ascii_whatever_the_names():
+    data = safetensors.write({"σ_f": np.ones(1)}, {"wer": "für alle"})
+    assert data[8:-8].isascii()
+    arrays, _, metadata = safetensors.read(data)
+    assert (list(arrays), metadata) == (["σ_f"], {"wer": "für alle"})
+
+
 def test_rows_are_written_whatever_the_order_in_memory():
     a = np.arange(6.0).reshape(2, 3)
     assert safetensors.write({"a": np.asfortranarray(a)}) == safetensors.write({"a": a})
