@@ -54,6 +54,7 @@ LAYERS: tuple[Architecture | None, ...] = (
     _spec(layer_norm=True),
     _spec(zoneout_h=0.25, zoneout_c=0.5),
 )
+_VARIANTS = {"layer-norm": LAYERS[-2], "zoneout": LAYERS[-1]}
 
 
 def one_layer(run: Run) -> Callable[..., Any]:
@@ -102,8 +103,12 @@ def verdict_on(run: Run, layer: Architecture | None) -> Verdict:
 
 
 def first_wrong(bug: Bug) -> Verdict | None:
-    """The verdict in the first layer in which a bug shows; None if it shows in none."""
-    for layer in LAYERS:
+    """The verdict in the first layer in which a bug shows; None if it shows in none.
+
+    The variant that a bug's name speaks of comes first: a check of each layer takes seconds.
+    """
+    named = [layer for word, layer in _VARIANTS.items() if bug.id.startswith(word)]
+    for layer in (*named, *LAYERS):
         verdict = verdict_on(bug.run, layer)
         if not verdict.agrees:
             return verdict

@@ -77,7 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
     except (TypeError, ValueError) as error:
         raise CommandError(str(error)) from error
     if not any(case.status in ("agree", "disagree") for case in verdict.cases):
-        reason = " ".join(verdict.explanation.split())
+        reason = " ".join(verdict.explanation.split()).rstrip(".")
         raise CommandError(f"{arguments.function}: {reason}. Nothing was compared.")
     text = verdict.to_json(indent=2) if arguments.format == "json" else str(verdict)
     if arguments.output:

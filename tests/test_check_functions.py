@@ -104,6 +104,22 @@ def test_arguments_and_returns_can_be_listed():
     assert not check(cell_first, arguments=names, cases=FEW).agrees
 
 
+def test_a_mask_that_a_function_cannot_do_without_is_always_given():
+    def masked(x, h0, c0, W, U, b, mask):
+        assert mask.shape == x.shape[:2]
+        (y, final), _ = reference.forward(SPEC, fused(W, U, b), x, State(h0, c0), mask)
+        return y, *final
+
+    def fused(*arrays):
+        parts = (np.split(a, 4, axis=-1) for a in arrays)
+        return {f"{n}_{k}": a for n, p in zip("WUb", parts, strict=True)
+                for k, a in zip("ifgo", p, strict=True)}  # fmt: skip
+
+    verdict = check(masked, SPEC)
+    assert verdict.agrees, str(verdict)
+    assert "masks" not in verdict.left_out
+
+
 def test_every_layout_can_be_asked_for():
     def torch_like(x, h0, c0, weight_ih, weight_hh, bias_ih, bias_hh):
         return lstm(x, h0, c0, weight_ih.T, weight_hh.T, bias_ih + bias_hh)
@@ -223,6 +239,23 @@ def test_writing_into_arguments_is_wrong():
         return result
 
     assert "writes into its argument" in check(careless, cases=FEW).explanation
+
+
+def test_units_that_see_each_other_within_a_step_are_noticed_as_such():
+    """Written in place: a unit's new h enters the gates of the units after it."""
+
+    def in_place(x, h0, c0, W, U, b):
+        h, c, ys, H = h0.copy(), c0.copy(), [], h0.shape[1]
+        for t in range(x.shape[1]):
+            for n in range(H):
+                i, f, g, o = (x[:, t] @ W + h @ U + b)[:, n::H].T
+                c[:, n] = sigmoid(f) * c[:, n] + sigmoid(i) * np.tanh(g)
+                h[:, n] = sigmoid(o) * np.tanh(c[:, n])
+            ys.append(h.copy())
+        return np.stack(ys, axis=1), h, c
+
+    verdict = check(in_place)
+    assert "wrong exactly where there is more than one hidden unit" in verdict.explanation
 
 
 def test_what_the_function_raises_is_a_result():

@@ -28,7 +28,7 @@ def crash(x, h0, c0, W, U, b):
     return lstm(x, h0, c0, W, U, b)
 
 def hang(x, h0, c0, W, U, b):
-    if x.shape[1] == 2:
+    if len(x) == 3:
         time.sleep(1000)
     return lstm(x, h0, c0, W, U, b)
 

@@ -23,6 +23,9 @@ def lstm(x, h0, c0, W, U, b):
 def wrong(x, h0, c0, W, U, b):
     return lstm(x, h0, 0 * c0, W, U, b)
 
+def flat(x, h0, c0, W, U, b):
+    return lstm(x, h0, c0, W, U, b)[0][:, -1]
+
 def odd(q):
     return q
 """
@@ -58,4 +61,22 @@ def test_what_disagrees_gives_status_1_and_json(stranger, tmp_path):
 )
 def test_what_cannot_be_run_gives_status_2(stranger, capsys, arguments, words):
     assert main(["check", f"{stranger}:{arguments[0]}", *arguments[1:]]) == 2
-    assert words in capsys.readouterr().err
+    captured = capsys.readouterr()
+    assert words in captured.err
+    assert captured.out == ""
+
+
+@pytest.mark.parametrize("format", ["text", "json"])
+def test_a_module_that_is_not_there_is_one_clear_error(capsys, format):
+    assert main(["check", "no_such_module:lstm", "--format", format]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err == (
+        "lstm-oracle: error: no_such_module:lstm: cannot be imported: ModuleNotFoundError: No "
+        "module named 'no_such_module'. Nothing was compared.\n"
+    )
+
+
+def test_a_wrong_shape_in_every_case_is_a_disagreement(stranger, capsys):
+    assert main(["check", f"{stranger}:flat", "--quick"]) == 1
+    assert "expected (2, 5, 4)" in capsys.readouterr().out

@@ -7,6 +7,7 @@ import itertools
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
@@ -24,6 +25,8 @@ from lstm_oracle.conformance.functions.subject import (
     BadSignature,
     BrokenContract,
     Died,
+    NotImported,
+    Raised,
     Refused,
     Subject,
 )
@@ -154,14 +157,17 @@ def check(
         subject.architecture, abilities, subject.dtype, cases, other_sizes=subject.free_sizes
     )
     evidence: list[Evidence] = []
-    for case in asked.cases:
-        settled = any(one.report.status == "disagree" for one in evidence)
-        evidence.append(_examined(subject, case, abilities, settled))
+    with _measuring_ahead(asked.cases) as measured:
+        for case, brief in zip(asked.cases, measured, strict=True):
+            settled = any(one.report.status == "disagree" for one in evidence)
+            evidence.append(_examined(subject, case, abilities, brief, settled))
     subject.close()
     return _verdict(subject, abilities, evidence, asked.dropped, time.perf_counter() - start)
 
 
-def _examined(subject: Subject, case: Case, abilities: Abilities, settled: bool) -> Evidence:
+def _examined(
+    subject: Subject, case: Case, abilities: Abilities, brief: Future[Yardstick], settled: bool
+) -> Evidence:
     """One case, whatever comes of it."""
     try:
         with _no_warnings():
@@ -174,7 +180,17 @@ def _examined(subject: Subject, case: Case, abilities: Abilities, settled: bool)
         if case.mask is not None and not case.mask.any(axis=1).all():
             return _without_answer(case, "unsupported", f"refuses a length of zero: {error}")
         return _without_answer(case, "error", _said(error))
-    return Evidence(case, result, _judged(case, result, abilities, settled))
+    return Evidence(case, result, _judged(case, result, abilities, brief.result(), settled))
+
+
+@contextmanager
+def _measuring_ahead(cases: Sequence[Case]) -> Iterator[list[Future[Yardstick]]]:
+    """The brief yardsticks, measured beside the function, which often waits for a compiler."""
+    with ThreadPoolExecutor(1) as pool:
+        try:
+            yield [pool.submit(_yardsticks(case).brief) for case in cases]
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 @contextmanager
@@ -185,7 +201,9 @@ def _no_warnings() -> Iterator[None]:
         yield
 
 
-def _judged(case: Case, result: Result, abilities: Abilities, settled: bool) -> CaseReport:
+def _judged(
+    case: Case, result: Result, abilities: Abilities, brief: Yardstick, settled: bool
+) -> CaseReport:
     """The blocks that the function gives, against the oracle's.
 
     Measuring yardsticks is what a check takes its time for, so a brief one comes first; only what
@@ -200,11 +218,11 @@ def _judged(case: Case, result: Result, abilities: Abilities, settled: bool) -> 
         return {**blocks, **{name: blocks[name.replace("b2", "b")] for name in second}}
 
     due = {n: block for n, block in with_second(true).items() if _due(n, got, abilities)}
-    brief, usual, longer = _yardsticks(case)
-    report = compare(case, result, with_second(brief()), true=due)
+    report = compare(case, result, with_second(brief), true=due)
     if any(1 < block.ratio <= tolerances.DOUBT for block in report.blocks):
-        measured = usual()
-        more = itertools.islice(longer(measured), 1 if settled else None)
+        yardsticks = _yardsticks(case)
+        measured = yardsticks.usual()
+        more = itertools.islice(yardsticks.longer(measured), 1 if settled else None)
         report = compare(
             case, result, with_second(measured), longer=map(with_second, more), true=due
         )
@@ -259,8 +277,10 @@ def _without_answer(case: Case, status: Any, message: str) -> Evidence:
 
 
 def _said(error: Exception) -> str:
-    if isinstance(error, (BrokenContract, Died)):
+    if isinstance(error, (BrokenContract, Died, NotImported)):
         return str(error)
+    if isinstance(error, Raised):
+        return f"raised {error}"
     text = " ".join(str(error).split())[:300]
     return f"raised {type(error).__name__}: {text}"
 
@@ -269,7 +289,7 @@ def _said(error: Exception) -> str:
 
 
 def _never_started(subject: Subject, error: Exception, seconds: float) -> Verdict:
-    I = subject.architecture.input_size
+    where = f"in the first call (I {subject.architecture.input_size}): "
     return Verdict(
         name=subject.name,
         agrees=False,
@@ -277,7 +297,7 @@ def _never_started(subject: Subject, error: Exception, seconds: float) -> Verdic
         manner="nothing could be compared",
         blocks={},
         cases=(CaseReport("first call", "error", subject.dtype, message=_said(error)),),
-        explanation=f"in the first call (B 2, T 3, I {I}): {_said(error)}",
+        explanation=("" if isinstance(error, NotImported) else where) + _said(error),
         seconds=seconds,
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from lstm_oracle.conformance.adapters.support import specs
 from lstm_oracle.conformance.case import Case
 from lstm_oracle.conformance.functions.resemblance import Resemblance
 from lstm_oracle.conformance.report import CaseReport
@@ -15,6 +16,9 @@ _TRAITS: dict[str, Callable[[Case], bool]] = {
     "there are more than 20 steps": lambda case: case.x.shape[1] > 20,
     "there is one sequence only (B = 1)": lambda case: len(case.x) == 1,
     "there is more than one sequence (B > 1)": lambda case: len(case.x) > 1,
+    "there is more than one hidden unit": lambda case: all(
+        spec.hidden_size > 1 for spec in specs(case.architecture)
+    ),
     "there are more than four sequences": lambda case: len(case.x) > 4,
     "there is a mask": lambda case: case.mask is not None,
     "masked steps hold NaN": lambda case: bool((case.x != case.x).any()),
@@ -25,6 +29,8 @@ _TRAITS: dict[str, Callable[[Case], bool]] = {
     "x does not lie together in memory": lambda case: bool(case.options.get("strided")),
     "the state is carried from piece to piece": lambda case: bool(case.options.get("pieces")),
 }
+
+_WORTH_NAMING = 0.25  # share of the difference that the closest bug explains
 
 
 def explain(
@@ -77,6 +83,8 @@ def _resembles(nearest: Sequence[Resemblance]) -> str:
     best = nearest[0]
     if not best.fits:
         share = max(0.0, 1 - best.distance)
+        if share < _WORTH_NAMING:
+            return "none of the zoo's bugs looks like these answers"
         closest = f"{best.id!r} explains {share:.0%} of the difference"
         return f"none of the zoo's bugs gives these answers; the closest, {closest}"
     others = [one.id for one in nearest[1:] if one.fits and one.distance <= best.distance + 1e-6]

@@ -76,7 +76,7 @@ class FunctionSubject:
         return self._abilities
 
     def _scout(self) -> Case:
-        recipe = matrix.Recipe("first call", self.architecture, B=2, T=3)
+        recipe = matrix.Recipe("first call", self.architecture, B=2, T=2)
         case = matrix.draw(recipe, self.dtype)
         return case if self._takes_state() else _stateless(case)
 
@@ -237,15 +237,16 @@ class FunctionSubject:
         return values
 
     def _masks(self, case: Case) -> dict[str, Any]:
-        if case.mask is None:
-            steps = np.full(len(case.x), case.x.shape[1])
-            required = "lengths" in self._call.asks - self._call.optional
-            return {"mask": None, "lengths": self._framework.plain(steps) if required else None}
-        mask = case.mask.T if self._time_major else case.mask
-        return {
+        real = np.ones(case.x.shape[:2], bool) if case.mask is None else case.mask
+        mask = real.T if self._time_major else real
+        given = {
             "mask": self._framework.plain(np.ascontiguousarray(mask)),
-            "lengths": self._framework.plain(case.mask.sum(axis=1)),
+            "lengths": self._framework.plain(real.sum(axis=1)),
         }
+        if case.mask is not None:
+            return given
+        required = self._call.asks - self._call.optional
+        return {name: value if name in required else None for name, value in given.items()}
 
     def _asked_cotangents(self, case: Case) -> dict[str, Any]:
         d_y = map_leaves(_swap, case.d_y) if self._time_major else case.d_y

@@ -295,7 +295,9 @@ class _Examination:
 
     def _item(self, ranked: _Ranked, value: Any = None, calls: int = 1) -> Item:
         """A finding where one answer fits and no other does."""
-        shown = f"off by {ranked.error:.1e}; {ranked.runner_up!s} off by {ranked.runner_error:.1e}"
+        other = ranked.runner_up
+        named = ", ".join(map(str, other)) if isinstance(other, tuple) else str(other)
+        shown = f"off by {ranked.error:.1e}; {named}: off by {ranked.runner_error:.1e}"
         value = ranked.value if value is None else value
         return Item(value if self._clear(ranked) else None, shown, calls)
 

@@ -87,8 +87,15 @@ class Identity:
 
     def __str__(self) -> str:
         """A report for a terminal."""
+        values = {name: _shown(item.value) for name, item in self.items.items()}
+        width = max(map(len, values.values()))
         lines = [f"{self.name}, from {self.calls} calls"]
         for name, item in self.items.items():
-            value = "?" if item.value is None else item.value
-            lines.append(f"  {name.replace('_', ' '):<22}{value!s:<12} {item.evidence}")
+            lines.append(f"  {name.replace('_', ' '):<22}{values[name]:<{width}}  {item.evidence}")
         return "\n".join(lines)
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "?"
+    return "1/6" if value == 1 / 6 else str(value)

@@ -21,16 +21,19 @@ from typing import IO, Any
 
 from lstm_oracle.conformance.case import Case, Result
 from lstm_oracle.conformance.functions import messages
-from lstm_oracle.conformance.functions.subject import Abilities, BadSignature, Died, Refused
+from lstm_oracle.conformance.functions.subject import (
+    Abilities,
+    BadSignature,
+    Died,
+    NotImported,
+    Raised,
+    Refused,
+)
 from lstm_oracle.conformance.functions.subjects import PLAIN
 from lstm_oracle.reference.spec import Architecture
 
 _CHILD = "lstm_oracle.conformance.functions.isolated_child"
 _SHOWN = 300  # characters of what the process said last
-
-
-class Raised(Exception):
-    """The function raised something in the other process."""
 
 
 class IsolatedSubject:
@@ -161,7 +164,7 @@ class IsolatedSubject:
             return Died(f"ran out of memory (limit {self._memory_limit / 2**20:.0f} MiB)")
         known: dict[str, type[Exception]] = {
             "BadSignature": BadSignature, "Refused": Refused, "NotImplementedError": Refused,
-            "BrokenContract": Died,
+            "BrokenContract": Died, "NotImported": NotImported,
         }  # fmt: skip
         return known[kind](text) if kind in known else Raised(f"{kind}: {text}")
 

@@ -13,7 +13,7 @@ from typing import IO, Any
 import numpy as np
 
 from lstm_oracle.conformance.functions import messages
-from lstm_oracle.conformance.functions.subject import Subject
+from lstm_oracle.conformance.functions.subject import NotImported, Subject
 from lstm_oracle.conformance.functions.subjects import load, plain_subject
 
 
@@ -37,7 +37,7 @@ def _introduce(name: str, spec: Any, options: dict[str, Any]) -> tuple[messages.
     backward = options["gradients"]
     if isinstance(backward, str) and ":" in backward:
         options = {**options, "gradients": load(backward)}
-    subject = plain_subject(name, spec, options)
+    subject = plain_subject(_loaded(name), spec, options)
     abilities = dataclasses.asdict(subject.abilities())
     header = {
         "name": subject.name,
@@ -47,6 +47,16 @@ def _introduce(name: str, spec: Any, options: dict[str, Any]) -> tuple[messages.
         "abilities": {**abilities, "outputs": sorted(abilities["outputs"])},
     }
     return (header, {}), subject
+
+
+def _loaded(name: str) -> Any:
+    """The function; what goes wrong here is not the function's own doing."""
+    try:
+        return load(name)
+    except ValueError as error:
+        raise NotImported(str(error)) from error
+    except Exception as error:
+        raise NotImported(f"cannot be imported: {type(error).__name__}: {error}") from error
 
 
 def _run(subject: Subject, case: Any, gradients: bool) -> tuple[messages.Message, Subject]:

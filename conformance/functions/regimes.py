@@ -108,8 +108,7 @@ def _recipes(architecture: Architecture, dtype: str, other_sizes: bool) -> Itera
     yield Recipe("one sequence, one step", architecture, B=1, T=1, quick=("y",))
     yield Recipe("three sequences, two steps", architecture, B=3, T=2, quick=("y",))
     # Rows that get mixed, a batch that is averaged over, tiles of 16 rows with one left over.
-    yield Recipe("one sequence", architecture, B=1)
-    yield Recipe("17 sequences", architecture, B=17, T=2)
+    yield Recipe("17 sequences, one step", architecture, B=17, T=1)
     for letters, words in (("y", "y"), ("h", "h_T"), ("c", "c_T")):
         name = f"cotangent on {words} alone"
         yield Recipe(name, architecture, cotangents=letters, quick=("y",))
@@ -124,20 +123,25 @@ def _recipes(architecture: Architecture, dtype: str, other_sizes: bool) -> Itera
         yield Recipe(f"{long} steps, weights x2", architecture, T=long, weights=2)
     yield Recipe("x with gaps in memory", architecture, options={"strided": True})
     if not reads_backwards(architecture):
-        yield Recipe("two pieces, the state carried over", architecture, options={"pieces": 2})
+        # Of as many steps as the first call, so that a compiler has seen them.
+        name = "two pieces, the state carried over"
+        yield Recipe(name, architecture, T=4, options={"pieces": 2})
     yield from _masked(architecture)
     if isinstance(architecture, Spec):
-        for letters in ("x", "xht", "xhk"):
-            words = "x" if letters == "x" else "x and h"
-            how = {"t": ", per step", "k": ", per gate"}.get(letters[-1], "")
-            yield Recipe(f"dropout on {words}{how}", architecture, dropout=letters)
-        if architecture.zoneout:
-            yield Recipe("zoneout masks", architecture, dropout="z")
-            yield Recipe("zoneout masks, per step", architecture, dropout="zt")
-    if other_sizes and isinstance(architecture, Spec):
-        yield Recipe("one hidden unit", replace(architecture, hidden_size=1), T=2)
-        wide = replace(architecture, input_size=9, hidden_size=16)
-        yield Recipe("9 inputs, 16 units", wide, B=4, T=7)
+        yield from _of_one_layer(architecture, other_sizes)
+
+
+def _of_one_layer(spec: Spec, other_sizes: bool) -> Iterator[Recipe]:
+    for letters in ("x", "xht", "xhk"):
+        words = "x" if letters == "x" else "x and h"
+        how = {"t": ", per step", "k": ", per gate"}.get(letters[-1], "")
+        yield Recipe(f"dropout on {words}{how}", spec, dropout=letters)
+    if spec.zoneout:
+        yield Recipe("zoneout masks", spec, dropout="z")
+        yield Recipe("zoneout masks, per step", spec, dropout="zt")
+    if other_sizes:
+        yield Recipe("one hidden unit", replace(spec, hidden_size=1), T=2)
+        yield Recipe("9 inputs, 16 units", replace(spec, input_size=9, hidden_size=16), B=4, T=7)
 
 
 def _masked(architecture: Architecture) -> Iterator[Recipe]:

@@ -25,6 +25,14 @@ class Died(Exception):
     """The process of the function crashed, hung, or ran out of memory."""
 
 
+class Raised(Exception):
+    """The function raised something in another process; the message begins with its kind."""
+
+
+class NotImported(Exception):
+    """There is no such function, or the module in which it stands cannot be imported."""
+
+
 @dataclass(frozen=True)
 class Abilities:
     """What a function takes and gives, as far as cases have to know."""
