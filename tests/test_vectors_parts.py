@@ -237,6 +237,7 @@ def test_a_case_is_read_from_its_question_and_a_result_from_its_answer(some):
         forward = Result(result.y, result.state)
         read = names.read_result(case, names.answer(forward))
         assert (read.d_params, read.d_x, read.d_state) == (None, None, None)
+        assert_same(read.blocks(), forward.blocks())
         blocks = [name for array in arrays for name in names.blocks_of(array, case.architecture)]
         assert sorted(blocks) == sorted(result.blocks())
 
