@@ -277,7 +277,8 @@ def _built(recipe: Recipe, dtype: str) -> Case | str:
         if len(_cases) >= _MOST_CASES:
             _cases.clear()
         try:
-            case = matrix.build(recipe, dtype)
+            with np.errstate(all="ignore"):
+                case = matrix.build(recipe, dtype)
         except RuntimeError:
             _cases[key] = "every draw comes too close to a kink of an activation"
         else:
