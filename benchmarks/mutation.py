@@ -87,7 +87,10 @@ TESTS: dict[str, list[str]] = {
     "reference._inputs": [*_INPUTS, "tests/test_reference_layouts.py"],
     "reference.layouts": ["tests/test_reference_layouts.py", "tests/test_properties_layouts.py"],
     "reference.gradcheck": ["tests/test_reference_gradcheck.py"],
-    "reference.initializers": ["tests/test_reference_initializers.py"],
+    "reference.initializers": [
+        "tests/test_reference_initializers.py",
+        "tests/test_reference_layer_norm_and_zoneout.py",
+    ],
     "conformance.compare": _JUDGED,
     "conformance.yardstick": _JUDGED,
     "conformance.rounding": _JUDGED,
