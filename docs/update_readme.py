@@ -107,6 +107,40 @@ def _milliseconds(row: dict[str, Any] | None) -> str:
     return "-" if row is None else f"{row['median_ms']:.3g}"
 
 
+def vowels() -> str:
+    """An epoch of Japanese Vowels in each setting of `fit`: our layer on JAX, and Keras' best."""
+    kept = result("vowels_speed")
+    head = [
+        '| batch size, batches per execution | `LSTM(implementation="auto")` | `keras.layers.LSTM` '
+        "| faster | a model without LSTM |",
+        "| --- | --: | --: | --: | --: |",
+    ]
+    for setting in kept["settings"].values():
+        rows, best = setting["contenders"], setting["best_rival"]
+        ours, rival, empty = (
+            f"{1e3 * rows[name]['epoch_seconds']:.1f}"
+            for name in (next(iter(rows)), best, list(rows)[-1])
+        )
+        backend = best.rpartition(" ")[2]
+        head.append(
+            f"| {setting['batch_size']}, {setting['steps_per_execution']} | {ours} | {rival} on "
+            f"{backend} | {setting['times_faster']:.2f}x | {empty} |"
+        )
+    foot = (
+        f"Milliseconds of an epoch of the example's model, float32, {setting['threads']} threads, "
+        f"{setting['machine']['processor']}, medians; of Keras' backends the fastest "
+        "([`vowels_speed.json`](benchmarks/results/vowels_speed.json)). The goal, "
+        f"{kept['goal']:g}x at the example's own batches of 32, is "
+        f"{'reached' if setting_of_example(kept)['times_faster'] >= kept['goal'] else 'missed'}."
+    )
+    return "\n".join([*head, "", foot])
+
+
+def setting_of_example(kept: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = kept["settings"]["the example's"]
+    return found
+
+
 def study() -> str:
     """What the initialization study did, and which claims of the literature held in it."""
     kept = result("initialization_study")
@@ -170,6 +204,7 @@ BLOCKS = {
     "speed": speed,
     "study": study,
     "verify": verify,
+    "vowels": vowels,
     "zoo": zoo,
 }
 

@@ -9,7 +9,7 @@ from lstm_oracle.benchmarks.speed.floor import flops, traffic
 from lstm_oracle.benchmarks.speed.workload import MODES, Workload
 from lstm_oracle.diagnosis.findings import Figure
 
-MOST = 10  # contenders in one figure of curves: more cannot be told apart
+MOST = 7  # contenders in one figure: colours and marks repeat after eight, and the floor is one
 WORDS = {"forward": "forward", "training": "forward and backward"}
 _AXES = {"T": "steps T", "B": "batch size B", "H": "width H"}
 _FLOOR = "floor"
@@ -26,8 +26,7 @@ def bars(case: dict[str, Any]) -> Figure | None:
         "low": [row["quartiles_ms"][0] for row in rows],
         "high": [row["quartiles_ms"][1] for row in rows],
     }
-    name = Workload.from_json(case["workload"]).name
-    title = f"{name}: {WORDS[case['mode']]}, {case['device']}"
+    title = f"{WORDS[case['mode']].capitalize()}, ms"
     return Figure("bars", title, "", "ms", {"median, quartiles": series})
 
 

@@ -14,7 +14,11 @@ from lstm_oracle.diagnosis.report.style import PAGE
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 _FAILED = {"wrong": "WRONG", "error": "ERROR", "crash": "CRASHED", "timeout": "NO ANSWER"}
-_STYLE = ".bad{color:var(--error);font-weight:600}.best td,.best th{font-weight:600}"
+_STYLE = (
+    ".bad{color:var(--error);font-weight:600}.best td,.best th{font-weight:600}"
+    ".sizes thead th{white-space:normal;vertical-align:bottom}"
+    ".sizes td:first-child{min-width:11rem}"
+)
 
 
 def page(result: dict[str, Any]) -> str:
@@ -103,15 +107,18 @@ def _multiples(result: dict[str, Any], device: str, mode: str) -> str:
         name: [t[name] / min(t.values()) if name in t else None for t in times] for name in names
     }
     order = sorted(rows, key=lambda n: summary.geometric_mean([v for v in rows[n] if v]))
-    head = ["Times the best", *(_sizes(Workload.from_json(c["workload"])) for c in cases)]
+    head = [
+        "Times the best (T, B, I, H)",
+        *(_sizes(Workload.from_json(c["workload"])) for c in cases),
+    ]
     cells = [[name, *("" if v is None else f"{v:.2f}" for v in rows[name])] for name in order]
-    table = _table(head, cells, numbers=range(1, len(head)))
+    table = f"<div class=sizes>{_table(head, cells, numbers=range(1, len(head)))}</div>"
     return f"<h3>{curves.WORDS[mode]}, {_text(device)}</h3>{table}"
 
 
 def _sizes(workload: Workload) -> str:
     """T, B, I, H and what is unusual, short."""
-    sizes = ",".join(str(getattr(workload, k)) for k in "TBIH")
+    sizes = ", ".join(str(getattr(workload, k)) for k in "TBIH")
     return " ".join([sizes, *workload.name.split(", ")[4:]])
 
 
