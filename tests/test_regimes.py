@@ -66,3 +66,17 @@ def test_rows_that_are_left_over_from_a_tile_are_noticed_as_such():
 
     spec = Spec(input_size=3, hidden_size=4)
     assert "wrong exactly where there are more than four seq" in check(tiled, spec).explanation
+
+
+@pytest.mark.parametrize(("off", "agrees"), [(0.0, True), (2e-14, False)])
+def test_a_wide_layer_is_judged_by_some_of_its_sequences(off, agrees):
+    """A yardstick of all of them would take too long; little errors are judged again."""
+    spec = Spec(input_size=256, hidden_size=256)
+
+    def slightly_off(x, h0, c0, W, U, b):
+        y, h, c = lstm(x, h0, c0, W, U, b)
+        return y * (1 + off), h, c
+
+    verdict = check(slightly_off, spec, cases=["plain"])
+    assert verdict.agrees == agrees, str(verdict)
+    assert [n for n, block in verdict.blocks.items() if not block.agrees] == ["y"] * (not agrees)
