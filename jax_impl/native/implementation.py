@@ -90,6 +90,8 @@ def threads() -> int:
     As many as `LSTM_ORACLE_THREADS` says; else as many as XLA's pool has, which is the number of
     cores that the process may use (its affinity), unless `PJRT_NPROC` or `NPROC` sets it. Calls
     at the same time do not add up: one has the threads, the others work alone. A call too small
-    to gain from threads works alone, too. The results are the same for any number.
+    to gain from threads works alone, too, and so does one whose threads do not come in time because
+    others hold their cores; `LSTM_ORACLE_THREADS` makes it wait. The results are the same for any
+    number.
     """
     return int(build.library("float32").lstm_oracle_threads())
