@@ -230,3 +230,14 @@ def test_only_orthogonal_matrices_are_promised_to_be_orthonormal():
     promised = {n for n in INITIALIZERS if expected(n, (4, 4)).orthonormal}
     assert promised == {"orthogonal", "identity"}
     assert not any(expected(n, (4, 4), gates=4).orthonormal for n in INITIALIZERS)
+
+
+@pytest.mark.parametrize("shape", [(6, 3), (4, 4), (3, 6)])
+def test_orthogonal_matrices_are_the_q_whose_r_has_a_positive_diagonal(shape):
+    """Mezzadri 2007: only then is Q uniform over the orthogonal matrices."""
+    for seed in range(5):
+        q = INITIALIZERS["orthogonal"].draw(shape, np.random.default_rng(seed), shape[1])
+        gaussian = np.random.default_rng(seed).standard_normal((max(shape), min(shape)))
+        r = (q if shape[0] >= shape[1] else q.T).T @ gaussian
+        assert (np.diag(r) > 0).all()
+        np.testing.assert_allclose(np.tril(r, -1), 0, atol=1e-14)
