@@ -241,3 +241,9 @@ def test_orthogonal_matrices_are_the_q_whose_r_has_a_positive_diagonal(shape):
         r = (q if shape[0] >= shape[1] else q.T).T @ gaussian
         assert (np.diag(r) > 0).all()
         np.testing.assert_allclose(np.tril(r, -1), 0, atol=1e-14)
+
+
+def test_no_entry_of_an_orthonormal_matrix_is_above_one_which_it_can_be():
+    for name in ("orthogonal", "identity"):
+        assert expected(name, (1, 1)).bound == 1.0
+        assert np.abs(INITIALIZERS[name].draw((1, 1), np.random.default_rng(0), 1)).max() == 1.0
