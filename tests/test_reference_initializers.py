@@ -247,3 +247,21 @@ def test_no_entry_of_an_orthonormal_matrix_is_above_one_which_it_can_be():
     for name in ("orthogonal", "identity"):
         assert expected(name, (1, 1)).bound == 1.0
         assert np.abs(INITIALIZERS[name].draw((1, 1), np.random.default_rng(0), 1)).max() == 1.0
+
+
+def test_the_forget_gate_starts_at_one_and_the_others_at_zero():
+    biases = forget_bias(Spec(input_size=2, hidden_size=3))
+    assert {name: set(b) for name, b in biases.items()} == {
+        "b_i": {0.0}, "b_f": {1.0}, "b_g": {0.0}, "b_o": {0.0},
+    }  # fmt: skip
+    assert forget_bias(Spec(input_size=2, hidden_size=3, use_bias=False)) == {}
+
+
+def test_three_steps_are_the_shortest_range_of_chrono():
+    spec, rng = Spec(input_size=2, hidden_size=50), np.random.default_rng(0)
+    biases = chrono_bias(spec, 3, rng)
+    assert (biases["b_f"] >= 0).all()
+    assert (biases["b_f"] <= np.log(2)).all()
+    np.testing.assert_array_equal(biases["b_i"], -biases["b_f"])
+    with pytest.raises(ValueError, match="longest is 2, expected at least 3"):
+        chrono_bias(spec, 2, rng)
