@@ -1,15 +1,18 @@
-"""The mutation run makes the changes that it says, and leaves alone what no test can see."""
+"""The mutation run makes the changes that it says and sees what tests see; its kept score holds."""
 
 import ast
-import json
+import importlib.util
+import time
 
+import numpy as np
 import pytest
 
-from lstm_oracle.benchmarks import mutation
+from lstm_oracle.benchmarks import mutation, mutation_engine
+from lstm_oracle.benchmarks.mutants import mutants
 
 
 def made(source):
-    return {ast.unparse(mutant.tree).strip() for mutant in mutation.mutants(source)}
+    return {mutant.text for mutant in mutants(source)}
 
 
 @pytest.mark.parametrize(
@@ -41,6 +44,8 @@ def test_every_operator_makes_its_changes(source, changed):
         "def f(a: int = b) -> int | None:\n    x: int",
         "Gates = dict[str, Array]",
         "if TYPE_CHECKING:\n    import a",
+        "return zip(a, strict=True)",
+        "return min(a, b)",
     ],
 )
 def test_what_no_test_can_see_is_left_alone(source):
@@ -50,13 +55,137 @@ def test_what_no_test_can_see_is_left_alone(source):
 def test_the_source_itself_is_not_changed():
     source = "def f(a, b):\n    return a * b + 1\n"
     before = ast.dump(ast.parse(source))
-    keys = [mutant.key("m") for mutant in mutation.mutants(source)]
+    keys = [mutant.key("m") for mutant in mutants(source)]
     assert ast.dump(ast.parse(source)) == before
     assert len(keys) == len(set(keys)) == 3
 
 
-def test_every_survivor_that_is_kept_is_explained():
-    explained = json.loads(mutation.EXPLAINED.read_text())
-    for file in mutation.RESULTS.glob("*.*.json"):
-        for key, row in json.loads(file.read_text())["mutants"].items():
-            assert row["result"] != "survived" or explained[key], (file.name, row)
+def test_a_mutant_keeps_its_key_when_another_part_of_the_module_changes():
+    function = "\n\ndef f(a):\n    return a[1:] + 2\n"
+    alone = {mutant.key("m") for mutant in mutants(function)}
+    longer = {mutant.key("m") for mutant in mutants("b = 7" + function)}
+    assert len(alone) == 4
+    assert alone < longer
+    assert alone.isdisjoint(mutant.key("another") for mutant in mutants(function))
+
+
+SOURCE = """
+import functools
+
+LIMIT = 3
+
+@functools.lru_cache
+def f(x):
+    return [y + 1 for y in range(x)]
+
+class A:
+    @property
+    def size(self):
+        return LIMIT * 2
+
+def g(x=5):
+    return lambda: x - 1
+"""
+
+
+@pytest.fixture
+def module(tmp_path):
+    path = tmp_path / "mutated_for_a_test.py"
+    path.write_text(SOURCE, encoding="utf-8")
+    spec = importlib.util.spec_from_file_location("mutated_for_a_test", path)
+    loaded = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(loaded)
+    return path, loaded
+
+
+def changes(path, text, replacement):
+    old = compile(SOURCE, str(path), "exec")
+    assert SOURCE.count(text) == 1
+    return mutation_engine.changed_functions(
+        old, compile(SOURCE.replace(text, replacement), str(path), "exec")
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "replacement", "name", "answers"),
+    [
+        ("y + 1", "y - 1", "f", lambda m: m.f(2) == [-1, 0]),
+        ("LIMIT * 2", "LIMIT / 2", "A.size", lambda m: m.A().size == 1.5),
+        ("x - 1", "x + 1", "g", lambda m: m.g()() == 6),
+    ],
+)
+def test_a_function_in_memory_gets_the_changed_body(module, text, replacement, name, answers):
+    path, loaded = module
+    changed = changes(path, text, replacement)
+    assert [place[1] for place in changed] == [name]
+    live = mutation_engine.live_functions(path)
+    for place, code in changed.items():
+        for function in live[place]:
+            function.__code__ = code
+    assert answers(loaded)
+
+
+@pytest.mark.parametrize(
+    ("text", "replacement"),
+    [("LIMIT = 3", "LIMIT = 4"), ("x=5", "x=6"), ("@functools.lru_cache", "@functools.cache")],
+)
+def test_what_changes_an_import_needs_a_new_one(module, text, replacement):
+    assert changes(module[0], text, replacement) == {}
+
+
+def test_a_fork_says_what_became_of_a_mutant(monkeypatch):
+    monkeypatch.setattr(mutation_engine, "SECONDS_AT_LEAST", 0)
+
+    def fail():
+        raise MemoryError
+
+    def spin():
+        end = time.monotonic() + 60
+        while time.monotonic() < end:
+            pass
+
+    assert mutation_engine.in_a_fork(lambda: None) == ("survived", "")
+    assert mutation_engine.in_a_fork(lambda: "test_it") == ("killed", "test_it")
+    assert mutation_engine.in_a_fork(fail) == ("killed", "")
+    assert mutation_engine.in_a_fork(spin) == ("timeout", "")
+
+
+def test_every_module_is_mutated_or_left_out_for_a_reason():
+    for room in ("reference", "conformance"):
+        for path in (mutation.ROOT / room).rglob("*.py"):
+            module = ".".join(path.relative_to(mutation.ROOT).with_suffix("").parts)
+            left_out = [name for name in mutation.LEFT_OUT if f"{module}.".startswith(f"{name}.")]
+            package = path.name == "__init__.py"
+            assert (module in mutation.TESTS) + len(left_out) == 1 or package, module
+
+
+def test_every_module_that_has_tests_has_kept_results_or_is_said_to_have_none():
+    for module, tests in mutation.TESTS.items():
+        assert mutation.source_of(module).exists(), module
+        assert all((mutation.ROOT / test).exists() for test in tests), module
+        assert (mutation.score([module]).run > 0) == (module not in mutation.NOT_YET), module
+    assert set(mutation.NOT_YET) <= set(mutation.TESTS)
+    assert set(mutation.PASSES) <= set(mutation.TESTS) - set(mutation.NOT_YET)
+
+
+def test_the_kept_score_is_what_is_asked_for():
+    assert mutation.score(mutation.TESTS).value >= mutation.GOAL
+
+
+def test_no_mutant_of_the_passes_survives_without_a_reason():
+    assert [line for module in mutation.PASSES for line in mutation.unexplained(module)] == []
+
+
+def test_a_sample_is_of_the_smallest_keys_and_spreads_over_the_lines(monkeypatch):
+    every = mutation.every("reference.combinators")
+    assert list(every) == sorted(every)
+    monkeypatch.setitem(mutation.SAMPLED, "reference.combinators", 40)
+    chosen = mutation.of("reference.combinators")
+    assert list(chosen) == list(every)[:40]
+    middle = np.median([mutant.line for mutant in every.values()])
+    assert 10 <= sum(mutant.line < middle for mutant in chosen.values()) <= 30
+
+
+def test_the_interval_is_wilsons():
+    low, high = mutation.Score(killed=98, survived=2, equivalent=5).interval()
+    assert (low, high) == (pytest.approx(0.9300, abs=5e-5), pytest.approx(0.9945, abs=5e-5))
