@@ -221,6 +221,7 @@ def _run_module(engine: Engine, task: Task, todo: dict[str, Mutant], stop: float
     source = task.path.read_text("utf-8")
     old, live = compile(source, str(task.path), "exec"), live_functions(task.path)
     lines, results = source.splitlines(), kept(task.module)
+    engine.check_control(task, old)
     written = 0.0
     for key, mutant in todo.items():
         if time.monotonic() > stop:

@@ -125,7 +125,7 @@ def changed_functions(old: types.CodeType, new: types.CodeType) -> dict[Place, t
 
 def live_functions(path: Path) -> dict[Place, list[types.FunctionType]]:
     """The functions of a file that stand in memory, behind whatever decorators."""
-    found = defaultdict(list)
+    found: dict[Place, list[types.FunctionType]] = defaultdict(list)
     for thing in gc.get_objects():
         if isinstance(thing, types.FunctionType) and thing.__code__.co_filename == str(path):
             found[_place(thing.__code__)].append(thing)
@@ -326,10 +326,10 @@ class Engine:
         os.waitpid(pid, 0)
 
     def _print_costs(self) -> None:
-        seconds: Counter[str] = Counter()
+        seconds: dict[str, float] = defaultdict(float)
         for name, cost in self.costs.items():
-            seconds[name.split("::")[0]] += cost.seconds  # type: ignore[assignment]
-        for name, total in seconds.most_common():
+            seconds[name.split("::")[0]] += cost.seconds
+        for name, total in sorted(seconds.items(), key=lambda item: -item[1]):
             print(f"{total:7.2f} s {name}", flush=True)
 
     def _fails(self, name: str, following: str) -> bool:
@@ -367,6 +367,20 @@ class Engine:
         names = [name for name in self.items if name.split("::")[0] in task.tests]
         probed = any(place[0] == str(task.path) for place in self.costs[PROBE].called)
         return [PROBE, *names] if probed else names
+
+    def check_control(self, task: Task, code: types.CodeType) -> None:
+        """Without any change the tests have to pass in both ways, or every mutant would be killed.
+
+        Raises
+        ------
+        SystemExit
+            Where they do not.
+        """
+        names = self.tests_of(task)
+        ways = {"in place": self._in_place(names, {}, {}), "anew": self._anew(task, code, names)}
+        for way, (result, killer) in ways.items():
+            if result != "survived":
+                raise SystemExit(f"{task.module}: unchanged, {way}: {result} by {killer or '?'}.")
 
     def result(
         self, task: Task, mutant: Mutant, old: types.CodeType, live: dict[Place, list[Any]]
