@@ -158,8 +158,12 @@ class Worker:
 
 
 def measure(setting: Setting, rounds: int, epochs: int, threads: int) -> dict[str, Any]:
+    several = setting.steps_per_execution > 1
     present = [
-        name for name, (_, backend) in CONTENDERS.items() if importlib.util.find_spec(backend)
+        name
+        for name, (_, backend) in CONTENDERS.items()
+        # Keras refuses several steps per execution on PyTorch.
+        if importlib.util.find_spec(backend) and not (several and backend == "torch")
     ]
     workers = []
     for name in present:  # one after the other: compiling is timed
