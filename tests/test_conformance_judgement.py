@@ -192,6 +192,9 @@ def test_a_yardstick_that_is_handed_over_is_taken():
     assert yardstick(case) is measured
 
 
+@pytest.mark.skipif(
+    np.finfo(np.longdouble).nmant <= 60, reason="longdouble is no longer than double here"
+)
 def test_a_case_of_2e7_products_has_its_truth_in_float64():
     def case(T, dtype="float64", B=1):
         spec = Spec(input_size=100, hidden_size=100, use_bias=False)  # 80,000 weights
