@@ -17,12 +17,12 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 
 def model_of(units=3, activation="linear", **lstm):
     layers = [
-        keras.Input((4, 2)),
+        keras.Input((4, 2), name="x"),
         keras.layers.LSTM(units, name="lstm", **lstm),
         keras.layers.Dense(1, activation=activation, name="head"),
     ]
     model = keras.Sequential(layers, name="model")
-    model.compile("adam", "mse")
+    model.compile(keras.optimizers.Adam(name="adam"), "mse")
     return model
 
 

@@ -502,6 +502,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--backend", default="tensorflow", choices=("tensorflow", "jax", "torch"))
     made.add_argument("--clock", choices=tuple(CLOCKS), default="wall", help="what seconds are")
     made.add_argument("--limit", type=int, default=None, help="so many cases")
+    made.add_argument("--keep", action="store_true", help="write the results of a part of it too")
     made.add_argument("--skip", type=int, default=0, help="leave out the first so many cases")
     made.add_argument("--only", action="append", help="names or causes, by prefix")
     made.add_argument("--time-limit", type=float, default=240.0, help="wall seconds for a case")
@@ -536,8 +537,10 @@ def main(argv: list[str] | None = None) -> int:
     run(options, done)
     found = [lines[name] for name in names if name in lines]
     show(options, found)
-    if options.limit is None and not (options.only or options.skip):
-        write(options, found, len(names))
+    whole = options.limit is None and not (options.only or options.skip)
+    if whole or options.keep:
+        everything = argparse.Namespace(part=options.part, only=None, skip=0, limit=None)
+        write(options, found, len(chosen(everything)))
     return 0
 
 
