@@ -22,7 +22,7 @@ from lstm_oracle.conformance.vectors.cases import GROUPS, vectors
 from lstm_oracle.conformance.vectors.digits import run_exactly
 from lstm_oracle.conformance.vectors.files import Kept, read_vectors, write_vectors
 from lstm_oracle.conformance.vectors.judge import judge
-from lstm_oracle.conformance.yardstick import Deviation
+from lstm_oracle.conformance.yardstick import Deviation, yardstick
 from lstm_oracle.conformance.zoo import _gate_order
 from lstm_oracle.reference.spec import ACTIVATIONS, Spec
 from lstm_oracle.reference.tree import flatten, map_leaves
@@ -362,16 +362,16 @@ def test_one_wrong_digit_of_one_entry_is_seen(folder, outputs):
 def test_a_yardstick_that_was_measured_too_short_calls_nothing_wrong(folder, tmp_path, monkeypatch):
     """A small disagreement stands only where it outlives longer yardsticks than the one kept."""
     kept = next(kept for kept in read_vectors(folder) if kept.id == "plain-002")
-    honest = kept.yardstick("float64")
-    arrays = names.answer(kept.answer)
-    write_output(tmp_path, kept.id, arrays | {"d_U": arrays["d_U"] * (1 + honest["d_U_i"].norm)})
-    tenth = {name: Deviation(norm / 10, entry / 10) for name, (norm, entry) in honest.items()}
+    honest = {k: yardstick(kept.case)[f"d_U_{k}"].norm for k in "ifgo"}
+    gate = max(honest, key=honest.get)
+    tenth = {n: Deviation(honest[gate] / 10, honest[gate] / 10) for n in kept.yardstick("float64")}
     monkeypatch.setattr(Kept, "yardstick", lambda self, dtype: tenth)
-    assert judge(folder, tmp_path).count("agree") == 1
-    write_output(
-        tmp_path, kept.id, arrays | {"d_U": arrays["d_U"] * (1 + 3 * honest["d_U_i"].norm)}
-    )
-    assert judge(folder, tmp_path).count("disagree") == 1
+    arrays = names.answer(kept.answer)
+    for times, status in ((1, "agree"), (10, "disagree")):
+        d_U = arrays["d_U"].copy()
+        d_U["ifgo".index(gate)] *= 1 + times * honest[gate]
+        write_output(tmp_path, kept.id, arrays | {"d_U": d_U})
+        assert judge(folder, tmp_path).count(status) == 1, times
 
 
 def missing(outputs):
