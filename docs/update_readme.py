@@ -191,6 +191,53 @@ def zoo() -> str:
     return "\n".join(lines)
 
 
+_NAMERS = {
+    "diagnose quick": '`diagnose`, `budget="quick"`',
+    "defaults": "a defaults fixer (Adam 1e-3, standardize, the right head)",
+    "autotrainer": "AutoTrainer's rules",
+    "random": "a remedy at random",
+}
+_COUNTED = {
+    "cause first": "right cause first",
+    "cause among three": "among three",
+    "alarm on a healthy run": "alarm on a healthy run",
+    "not a bug, recognized": "no bug, and said so",
+}
+
+
+def fault_bench() -> str:
+    """How often the cause that is named is the right one, on the part that is only measured on."""
+    kept = result("fault_bench_measure_tensorflow")
+    rows = kept["rows"]
+    lines = [f"| names the cause | {' | '.join(_COUNTED.values())} |"]
+    lines.append("| --- |" + " --: |" * len(_COUNTED))
+    for name, title in _NAMERS.items():
+        if name in rows:
+            cells = [_share(rows[name]["table"][key]) for key in _COUNTED]
+            lines.append(f"| {title} | {' | '.join(cells)} |")
+    ours = rows["diagnose quick"]
+    what = {"cpu": "processor seconds of one thread", "wall": "seconds of the wall clock"}
+    lines += [
+        "",
+        f"{ours['cases']} of the {ours['cases_in_part']} set-ups of the part of the bench that is "
+        "only measured on, a subset by the hash of their names (the last two rows: those of them "
+        "that stood in the bench when they were run); Wilson's 95 % intervals. "
+        f"`diagnose` took {ours['seconds']['median']:.0f} {what[ours['clock']]} (median; at most "
+        f"{ours['seconds']['worst']:.0f}), from which its budget was read "
+        f"(TensorFlow {kept['versions']['tensorflow-cpu']}, Keras {kept['versions']['keras']}, "
+        "[`fault_bench_measure_tensorflow.json`](benchmarks/results/"
+        "fault_bench_measure_tensorflow.json)).",
+    ]
+    return "\n".join(lines)
+
+
+def _share(row: dict[str, Any]) -> str:
+    if not row["of"]:
+        return "-"
+    interval = f"[{100 * row['low']:.0f}, {100 * row['high']:.0f}]"
+    return f"{row['hits']} of {row['of']}, {100 * row['share']:.0f} % {interval}"
+
+
 def demo() -> str:
     """What `make demo` printed, kept by `make demo-transcript`."""
     text = (RESULTS / "demo.txt").read_text(encoding="utf-8").rstrip()
@@ -200,6 +247,7 @@ def demo() -> str:
 
 BLOCKS = {
     "demo": demo,
+    "fault-bench": fault_bench,
     "oracle-speed": oracle_speed,
     "speed": speed,
     "study": study,

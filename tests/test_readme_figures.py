@@ -17,7 +17,7 @@ def update_readme(repository):
 
 
 @pytest.mark.parametrize(
-    "block", ["demo", "oracle-speed", "speed", "study", "verify", "vowels", "zoo"]
+    "block", ["demo", "fault-bench", "oracle-speed", "speed", "study", "verify", "vowels", "zoo"]
 )
 def test_every_block_says_what_its_result_says(repository, update_readme, block):
     readme = (repository / "README.md").read_text(encoding="utf-8")
@@ -29,7 +29,7 @@ def test_every_block_says_what_its_result_says(repository, update_readme, block)
 
 
 def test_no_other_block_is_known(update_readme):
-    known = {"demo", "oracle-speed", "speed", "study", "verify", "vowels", "zoo"}
+    known = {"demo", "fault-bench", "oracle-speed", "speed", "study", "verify", "vowels", "zoo"}
     assert set(update_readme.BLOCKS) == known
 
 
