@@ -53,7 +53,9 @@ def setup_of(
     )  # fmt: skip
     data = _data(model, x, y, sample_weight, "x")
     held_out = None if validation_data is None else _validation(model, validation_data)
-    train, held_out = _split(data, held_out, validation_split, seed)
+    whole, held_out = _split(data, held_out, validation_split, seed)
+    rng = np.random.default_rng([seed, 1])
+    train, held_out = _thinned(whole, rng), _thinned(held_out, rng)
     prototype = _prototype(model, train)
     head = surgery.head_of(prototype)
     losses = as_list(model.loss)
@@ -73,7 +75,7 @@ def setup_of(
         prototype, train, held_out, tasks, optimizer, model.loss,
         loss_weights=getattr(model, "loss_weights", None), metrics=surgery.metrics_of(model),
         batch_size=int(batch_size), epochs=int(epochs), shuffle=bool(shuffle),
-        class_weight=class_weight,
+        class_weight=class_weight, whole=whole, stands_for=len(whole) / len(train),
     )  # fmt: skip
 
 
@@ -178,9 +180,8 @@ def _joined(parts: list[Any]) -> list[Array]:
 
 def _split(data: Data, held_out: Data | None, fraction: float, seed: int) -> tuple[Data, Data]:
     """Training and held-out part: the user's, or every fifth sequence at random."""
-    rng = np.random.default_rng(seed)
     if held_out is not None:
-        return _thinned(data, rng), _thinned(held_out, rng)
+        return data, held_out
     n = len(data)
     if n < 2:
         raise CannotDiagnose(
@@ -194,12 +195,10 @@ def _split(data: Data, held_out: Data | None, fraction: float, seed: int) -> tup
                 f"validation_split is {fraction}, expected a fraction that leaves sequences on "
                 "both sides. Pass for example 0.2."
             )
-        parts = data.take(np.arange(cut)), data.take(np.arange(cut, n))
-    else:
-        order = rng.permutation(n)
-        held = max(1, n // 5)
-        parts = data.take(np.sort(order[held:])), data.take(np.sort(order[:held]))
-    return _thinned(parts[0], rng), _thinned(parts[1], rng)
+        return data.take(np.arange(cut)), data.take(np.arange(cut, n))
+    order = np.random.default_rng(seed).permutation(n)
+    held = max(1, n // 5)
+    return data.take(np.sort(order[held:])), data.take(np.sort(order[:held]))
 
 
 def _thinned(data: Data, rng: np.random.Generator) -> Data:

@@ -76,11 +76,13 @@ class Setup:
     fresh_weights: bool = False  # start from the initializers instead of from the model's weights
     x_scale: tuple[Scale | None, ...] = ()  # taken off each x as it is fed
     y_scale: tuple[tuple[Array, Array], ...] | None = None  # (mean, deviation) taken off each y
+    whole: Data | None = None  # the user's training data, where `train` is a part of them
+    stands_for: float = 1.0  # sequences of the user's, for each of those trained on here
 
     @property
     def steps_per_epoch(self) -> int:
         """Updates in one epoch."""
-        return max(1, math.ceil(len(self.train) / self.batch_size))
+        return max(1, math.ceil(len(self.train) * self.stands_for / self.batch_size))
 
     @property
     def total_steps(self) -> int:

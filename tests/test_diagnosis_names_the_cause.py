@@ -20,11 +20,15 @@ BUDGET = 150.0  # seconds at most, for a machine that is busy; a quiet one needs
 
 @pytest.fixture(scope="module")
 def waves() -> tuple[np.ndarray, np.ndarray]:
+    return drawn(400)
+
+
+def drawn(n: int) -> tuple[np.ndarray, np.ndarray]:
     """Which of three frequencies a noisy wave has, from any phase."""
     rng = np.random.default_rng(0)
-    y = rng.integers(0, 3, 400)
+    y = rng.integers(0, 3, n)
     t = np.arange(20)
-    phase = rng.uniform(0, 2 * np.pi, 400)
+    phase = rng.uniform(0, 2 * np.pi, n)
     x = np.sin(t * (0.3 + 0.4 * y[:, None]) + phase[:, None])
     return (x + 0.1 * rng.normal(size=x.shape)).astype("float32")[:, :, None], y
 
@@ -123,3 +127,11 @@ def test_nothing_of_the_user_is_touched(waves):
     np.testing.assert_array_equal(kept[1], y)
     assert kept[2] == random.getstate()
     np.testing.assert_array_equal(kept[3], np.random.get_state()[1])  # noqa: NPY002
+
+
+def test_of_many_sequences_a_part_is_tried_and_all_are_given_back():
+    x, y = drawn(6000)
+    diagnosis = diagnosed(wave_model(keras.optimizers.Adam(1e-6)), x, y, epochs=4, budget=40.0)
+    assert diagnosis.findings[0].cause == "learning-rate-low", str(diagnosis)
+    remedied = diagnosis.remedied()
+    assert len(remedied.x) == len(remedied.y) == 6000 - 6000 // 5
