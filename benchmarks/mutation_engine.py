@@ -318,9 +318,9 @@ class Engine:
                 work()
             os._exit(0)
         os.close(writing)
-        with os.fdopen(reading, "rb") as pipe:
+        with os.fdopen(reading, "rb") as answers:
             for _ in names:
-                name, killed, self.costs[name] = pickle.load(pipe)
+                name, killed, self.costs[name] = pickle.load(answers)
                 if killed:
                     raise SystemExit(f"{name} fails without any mutant.")
         os.waitpid(pid, 0)
