@@ -32,10 +32,12 @@ import os
 import platform
 import subprocess
 import sys
+import threading
 import time
 import zlib
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -237,10 +239,10 @@ def _moderate(case: Case) -> bool:
 
 
 def judge(
-    case: Case, result: Result, rng: np.random.Generator, *, ours: bool, defects: bool = True
+    case: Case, result: Result, rng: np.random.Generator, *, defects: bool = True
 ) -> dict[str, Any]:
     """The verdict on an answer, and the smallest defects of it that are found."""
-    report = compare(case, result, ours=ours)
+    report = compare(case, result)
     found: dict[str, Any] = {
         "dtype": case.dtype,
         "ratio": _rounded(min(1e9, max((b.ratio for b in report.blocks), default=1e9))),
@@ -261,7 +263,7 @@ def judge(
         if not block:
             other.flat[entry] += sign * eps * np.abs(got).max()
         changed = _exchanged(result, name, other)
-        seen = compare(case, changed, ours=ours, true={name: true[name]})
+        seen = compare(case, changed, true={name: true[name]})
         return seen.status != "agree"
 
     u = tolerances.format_of(case.dtype).roundoff
@@ -343,7 +345,7 @@ def _ask(row: Implementation, adapter: Adapter, case: Case, index: int) -> dict[
         return {"name": row.name, "dtype": case.dtype, "error": message}
     # Dtypes take turns, so every one of them has such a case in len(DTYPES) * DEFECTS_IN cases.
     defects = index // len(DTYPES) % DEFECTS_IN == 0
-    return {"name": row.name} | judge(case, result, rng, ours=row.ours, defects=defects)
+    return {"name": row.name} | judge(case, result, rng, defects=defects)
 
 
 def run_worker(
@@ -374,23 +376,29 @@ def run_worker(
 
 
 def sweep(names: list[str], configurations: int, result: Path, seconds: float, anew: bool) -> dict:
-    """Run what is still missing, keeping what there is after every block."""
+    """Run what is still missing, a group per processor, keeping what there is after every block."""
     kept = _kept(result, names, configurations, anew)
     deadline = time.monotonic() + seconds
-    for group, members in groups(names).items():
+    one_at_a_time = threading.Lock()
+
+    def run_group(group: str, members: list[str]) -> None:
         own = kept["groups"].setdefault(group, {"cases": 0, "versions": {}, "verdicts": []})
         due = math.ceil(configurations * len(members) / len(names))
         if len(own["verdicts"]) >= due or time.monotonic() > deadline:
-            continue
+            return
         for cases in run_worker(group, members, own["cases"], deadline):
-            _take(own, cases)
-            _keep(result, kept)
+            with one_at_a_time:
+                _take(own, cases)
+                _keep(result, kept)
             count = sum(len(one["verdicts"]) for one in kept["groups"].values())
-            print(
-                f"{count} of {configurations}: {group} {len(own['verdicts'])} of {due}", flush=True
-            )
-            if len(own["verdicts"]) >= due:
-                break
+            done = len(own["verdicts"])
+            print(f"{count} of {configurations}: {group} {done} of {due}", flush=True)
+            if done >= due:
+                return
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for running in [pool.submit(run_group, *group) for group in groups(names).items()]:
+            running.result()
     return kept
 
 

@@ -45,6 +45,8 @@ def compare(
         With a known yardstick: longer ones, for answers that are only a little worse.
     ours : bool
         Whether to hold float64 to this project's own promise, `tolerances.OURS_FLOAT64`, as well.
+        For cases such as the matrix's, which are well conditioned: where gates saturate or states
+        explode, the oracle itself does not keep it in float64.
     true : optional
         The oracle's blocks, where only some of them can be compared; by default all of them.
 

@@ -84,7 +84,7 @@ def _right(B: int, T: int, rng: np.random.Generator) -> Array:
 
 
 def _left(B: int, T: int, rng: np.random.Generator) -> Array:
-    return _right(B, T, rng)[:, ::-1]
+    return _right(B, T, rng)[:, ::-1].copy()  # PyTorch takes no negative strides
 
 
 def _holes(B: int, T: int, rng: np.random.Generator) -> Array:

@@ -153,7 +153,7 @@ def _compare(model: Any, found: Capture) -> tuple[CaseReport, str]:
     measured = sampled_yardstick(case, view=view)
     true = view(truth(case).blocks())
     longer = longer_sampled_yardsticks(case, measured.yardstick, view=view)
-    report = compare(case, _result(found), measured.yardstick, longer=longer, ours=ours, true=true)
+    report = compare(case, _result(found), measured.yardstick, longer=longer, true=true)
     if report.status == "disagree" and not ours:
         known = explain("keras.layers.LSTM", _backend(), _versions(), case, report)
         report = dataclasses.replace(report, explanation=known)

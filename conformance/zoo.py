@@ -510,11 +510,11 @@ _VARIANTS = (
         (("np.where(z > 0, z, 0.2 * z)", "np.where(z > 0, z, 0.3 * z)"),
          ("np.where(z > 0, 1.0, 0.2)", "np.where(z > 0, 1.0, 0.3)")), seen="Keras 2"),
     Bug("softsign-gradient-not-squared", "softsign' is 1 / (1 + |z|).",
-        (("1 / (1 + abs(z)) ** 2", "1 / (1 + abs(z))"),)),
+        ((" - abs(z) / (1 + abs(z)) ** 2", ""),)),
     Bug("silu-gradient", "silu' leaves out the factor 1 - sigma.",
-        (("(1 + z * (1 - sigmoid(z)))", "(1 + z)"),)),
+        (("(1 + z * (1 - logistic(z)))", "(1 + z)"),)),
     Bug("saturation-clamped", "sigmoid clamps its argument to [-5, 5].",
-        (("return 1 / (1 + np.exp(-z))", "return 1 / (1 + np.exp(-np.clip(z, -5, 5)))"),)),
+        (("np.tanh(z / 2) / 2 + 0.5", "np.tanh(np.clip(z, -5, 5) / 2) / 2 + 0.5"),)),
 )  # fmt: skip
 
 _DROPOUT = (

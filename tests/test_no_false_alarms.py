@@ -75,7 +75,7 @@ def test_an_interrupted_sweep_is_taken_up_where_it_stopped(tmp_path, monkeypatch
 def test_the_smallest_defect_that_is_found_is_found_and_half_of_it_is_not(dtype):
     case = build(Recipe(f"smallest {dtype}", Spec(input_size=3, hidden_size=4), 2, 4), dtype)
     result = textbook.run(case)
-    found = bench.judge(case, result, np.random.default_rng(0), ours=False)
+    found = bench.judge(case, result, np.random.default_rng(0))
     u = tolerances.format_of(dtype).roundoff
     rng = np.random.default_rng(0)
     names = [name for name, block in truth(case).blocks().items() if np.any(block)]
