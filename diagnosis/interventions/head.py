@@ -182,8 +182,9 @@ def out_of_reach(setup: Setup) -> float:
         return 0.0
     low, high = _RANGES.get(head[1], (-np.inf, np.inf))
     y = setup.train.y[0].astype(np.float64)
+    y = y[np.isfinite(y)]
     lost = np.square(y - np.clip(y, low, high)).sum()
-    return float(lost / max(np.square(y - y.mean()).sum(), 1e-300))
+    return float(lost / max(np.square(y - y.mean()).sum(), 1e-300)) if y.size else 0.0
 
 
 # Quantities
