@@ -238,6 +238,64 @@ def _share(row: dict[str, Any]) -> str:
     return f"{row['hits']} of {row['of']}, {100 * row['share']:.0f} % {interval}"
 
 
+def mutation() -> str:
+    """How many small changes of the oracle and of the checks a test sees."""
+    from lstm_oracle.benchmarks import mutation as run
+
+    kept = [module for module in run.TESTS if module not in run.NOT_YET]
+    passes, every = run.score(run.PASSES), run.score(kept)
+    return (
+        f"Of {every.run:,} small changes (another operator, number or condition, a dropped "
+        f"statement) in {len(kept)} modules of `reference/` and `conformance/`, {every.killed:,} "
+        f"are seen by a test ({every.value:.1%}), and of those in the forward and backward passes "
+        f"{passes.killed:,} of {passes.run:,}; {every.equivalent} more change nothing, each for a "
+        "reason that stands in [`explained.json`](benchmarks/results/mutation/explained.json). "
+        f"{len(run.NOT_YET)} modules have not been run yet."
+    )
+
+
+def false_alarms() -> str:
+    """Verdicts on right answers, and the smallest defects that are found."""
+    kept = result("no_false_alarms")["summary"]
+    lines = [
+        f"Of {kept['configurations']:,} random configurations of "
+        f"{len(kept['of_implementation'])} implementations, none with anything wrong in it, "
+        f"{len(kept['false_alarms'])} were called wrong "
+        "([`no_false_alarms.json`](benchmarks/results/no_false_alarms.json)).",
+        "",
+        "| dtype | configurations | false alarms | worst ratio | one entry | one block |",
+        "| --- | --: | --: | --: | --: | --: |",
+    ]
+    for dtype, own in kept["dtypes"].items():
+        found = [own[kind]["found_with_99_percent"] for kind in ("entry", "block")]
+        lines.append(
+            f"| {dtype} | {own['configurations']:,} | {own['false_alarms']} "
+            f"| {own['ratio']['largest']:.2f} | {found[0]:.0e} | {found[1]:.0e} |"
+        )
+    return "\n".join(
+        [
+            *lines,
+            "",
+            "The last two columns: the smallest defect that is found with 99 % probability, in one "
+            "entry (relative to its block's largest) and in a whole block (times 1 plus that).",
+        ]
+    )
+
+
+def check_speed() -> str:
+    """How long `check` takes."""
+    kept = result("check_speed")
+    rows = kept["rows"]
+    names = dict.fromkeys(row["subject"] for row in rows)
+    seconds = {name: [row["seconds"] for row in rows if row["subject"] == name] for name in names}
+    each = "; ".join(f"{name} {' and '.join(f'{s:.1f}' for s in seconds[name])}" for name in names)
+    return (
+        f"At I 32, H 64, seconds from the call to the verdict, right and wrong: {each} "
+        f"({kept['machine']['processors']} cores of an {kept['machine']['processor']}, "
+        "[`check_speed.json`](benchmarks/results/check_speed.json))."
+    )
+
+
 def demo() -> str:
     """What `make demo` printed, kept by `make demo-transcript`."""
     text = (RESULTS / "demo.txt").read_text(encoding="utf-8").rstrip()
@@ -246,8 +304,11 @@ def demo() -> str:
 
 
 BLOCKS = {
+    "check-speed": check_speed,
     "demo": demo,
+    "false-alarms": false_alarms,
     "fault-bench": fault_bench,
+    "mutation": mutation,
     "oracle-speed": oracle_speed,
     "speed": speed,
     "study": study,
