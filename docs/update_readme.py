@@ -279,8 +279,9 @@ def false_alarms() -> str:
             "",
             "64 u: how often one entry is seen to be off by 64 unit roundoffs of its block's "
             "largest. The last two columns: the smallest defect that is found with 99 % "
-            "probability, in one entry and in a whole block (times 1 plus that). Some of these problems are so "
-            "ill-conditioned that 16 bits leave an answer no digit: they make the 99 %.",
+            "probability, in one entry and in a whole block (times 1 plus that). Some of these "
+            "problems are so ill-conditioned that 16 bits leave an answer no digit: they make the "
+            "99 %.",
         ]
     )
 
