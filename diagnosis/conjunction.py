@@ -68,7 +68,7 @@ def together(
     Empty where the reference does not get there either, or where time runs out.
     """
     trainings = _Trainings(lab, user, outcome, seed, reserve)
-    kept = _applicable(user, suspicion)
+    kept = [*experiments.repaired(user, suspicion)[0], _OPTIMIZER]
     full = trainings.run(kept)
     if not trainings.enough(full):
         return []
@@ -92,16 +92,6 @@ def together(
         for part in ordered
         if full is not None
     ]  # fmt: skip
-
-
-def _applicable(user: Setup, suspicion: dict[str, float]) -> list[Intervention]:
-    """What the reference changes of this set-up."""
-    found: list[Intervention] = []
-    wider = ("wider",) if "wider" in suspicion else ()
-    for key in (*experiments.REPAIRS, *wider, "reinitialize"):
-        if iv.BY_KEY[key].apply(made(user, found)) is not None:
-            found.append(iv.BY_KEY[key])
-    return [*found, _OPTIMIZER]
 
 
 def _suspicion(part: Intervention, suspicion: dict[str, float]) -> float:

@@ -120,13 +120,21 @@ def held_out_score(run: Run) -> float:
     return -0.5 if run.diverged else max(run.generalized, -0.5)
 
 
+def repaired(setup: Setup, suspicion: dict[str, float]) -> tuple[list[Intervention], Setup]:
+    """The changes that the reference makes of this set-up, its optimizer apart, and the set-up."""
+    made = []
+    wider = ("wider",) if "wider" in suspicion else ()
+    for key in (*REPAIRS, *wider, "reinitialize"):
+        changed = iv.BY_KEY[key].apply(setup)
+        if changed is not None:
+            made.append(iv.BY_KEY[key])
+            setup = changed
+    return made, setup
+
+
 def reference_of(setup: Setup, suspicion: dict[str, float]) -> Setup:
     """All changes at once, and Adam from a fresh start."""
-    for key in REPAIRS:
-        setup = iv.BY_KEY[key].apply(setup) or setup
-    if "wider" in suspicion:
-        setup = iv.network.wider(setup) or setup
-    setup = iv.network.reinitialize(setup) or setup.changed(fresh_weights=True)
+    setup = repaired(setup, suspicion)[1].changed(fresh_weights=True)
     return iv.optimization.reference_optimizer(setup)
 
 
