@@ -63,6 +63,54 @@ _INPUTS = [
 ]
 _INTERNALS = ["tests/test_internals_definitions.py"]
 _JUDGED = ["tests/test_conformance_judgement.py", "tests/test_conformance_compare.py"]
+_MATRIX = [
+    f"tests/test_conformance_matrix.py::test_{name}"
+    for name in (
+        "a_recipe_asks_for_what_its_name_says_and_for_nothing_else",
+        "a_layer_is_what_the_name_of_its_recipe_says",
+        "the_quick_level_has_one_case_of_each_kind",
+        "masks_are_what_they_are_called",
+        "numbers_have_the_sizes_that_gates_work_at",
+        "only_the_cotangents_that_are_named_are_not_zero",
+        "state_mask_and_padding_are_there_where_they_are_asked_for",
+        "dropout_is_drawn_for_what_its_letters_say",
+        "zoneout_masks_are_drawn_per_step_or_not",
+        "a_case_is_fair_where_its_numbers_keep_clear_of_every_kink",
+        "a_cell_that_is_clipped_is_judged_before_it_is",
+        "a_margin_is_of_the_dtype",
+        "no_gate_of_a_case_lies_at_a_kink_and_clips_clip_some_and_not_all",
+        "the_matrix_is_the_same_every_time",
+        "every_quick_case_is_a_full_case",
+        "an_unknown_level_is_refused",
+    )
+]
+_WORKER = ["tests/test_worker_parts.py"]
+_OWN_PROCESS = [
+    f"tests/test_conformance_worker.py::test_{name}"
+    for name in (
+        "an_exception_is_an_error_with_its_message",
+        "what_a_framework_prints_does_no_harm",
+        "what_cannot_be_started_is_unavailable",
+    )
+]
+_FOLDERS = ["tests/test_vector_folders.py"]
+_CHECK = ["tests/test_check_parts.py"]
+_REGIMES = [
+    f"tests/test_regimes.py::test_{name}"
+    for name in (
+        "whatever_can_take_everything_is_asked_everything_once",
+        "the_quick_level_and_a_list_of_names_are_parts_of_it",
+        "what_a_function_cannot_is_not_asked",
+        "what_takes_no_state_is_not_asked_twice_the_same",
+        "layers_put_together_have_no_dropout_and_backward_ones_no_pieces",
+        "other_sizes_and_zoneout_are_asked_where_there_are_any",
+        "float16_has_smaller_scales",
+        "hard_sigmoids_have_weights_that_reach_their_ends",
+        "long_cases_are_as_long_as_can_be_afforded_and_keep_clear_of_kinks",
+        "what_was_not_looked_at_is_said",
+        "a_case_is_built_once_and_one_that_cannot_be_is_said_why",
+    )
+]
 TESTS: dict[str, list[str]] = {
     "reference.cell": _VARIANTS,
     "reference.gate_product": _VARIANTS,
@@ -103,6 +151,25 @@ TESTS: dict[str, list[str]] = {
     "conformance.vectors.digits": ["tests/test_vectors_parts.py"],
     "conformance.vectors.names": ["tests/test_vectors_parts.py"],
     "conformance.vectors.safetensors": ["tests/test_vectors_parts.py"],
+    "conformance.vectors.cases": [f"{_FOLDERS[0]}::test_vectors_are_those_that_were_published"],
+    "conformance.vectors.files": _FOLDERS,
+    "conformance.vectors.judge": _FOLDERS,
+    "conformance.matrix": _MATRIX,
+    "conformance.model_inputs": ["tests/test_model_inputs.py"],
+    "conformance.zoo": ["tests/test_zoo_parts.py"],
+    "conformance.worker": _WORKER,
+    "conformance.runner": [*_WORKER, *_OWN_PROCESS],
+    "conformance.functions.answers": _CHECK,
+    "conformance.functions.calling": _CHECK,
+    "conformance.functions.explaining": _CHECK,
+    "conformance.functions.identity": _CHECK,
+    "conformance.functions.messages": _CHECK,
+    "conformance.functions.objects": _CHECK,
+    "conformance.functions.regimes": _REGIMES,
+    "conformance.functions.subject": _CHECK,
+    "conformance.functions.subjects": _CHECK,
+    "conformance.functions.verdict": _CHECK,
+    "conformance.functions.weights": _CHECK,
 }
 PASSES = tuple(f"reference.{name}" for name in (
     "cell", "gate_product", "masked_output", "scan", "carry", "normalize", "combinators", "passes",
@@ -123,28 +190,59 @@ NOT_YET: tuple[str, ...] = (
     "conformance.tolerances",
     "conformance.sampled_yardstick",
     "conformance.textbook",
+    "conformance.vectors.cases",
+    "conformance.vectors.files",
+    "conformance.vectors.judge",
+    "conformance.matrix",
+    "conformance.model_inputs",
+    "conformance.zoo",
+    "conformance.worker",
+    "conformance.runner",
+    "conformance.functions.answers",
+    "conformance.functions.calling",
+    "conformance.functions.explaining",
+    "conformance.functions.identity",
+    "conformance.functions.messages",
+    "conformance.functions.objects",
+    "conformance.functions.regimes",
+    "conformance.functions.subject",
+    "conformance.functions.subjects",
+    "conformance.functions.verdict",
+    "conformance.functions.weights",
 )
-_TABLES = "not yet: tables of cases, whose tests say what has to be among them"
-_SLOW = "not yet: its tests take seconds to minutes for each mutant"
+_FRAMEWORKS = (
+    "it drives PyTorch, JAX, TensorFlow or Keras, whose threads do not survive the fork that a "
+    "mutant runs in; its tests run the frameworks themselves"
+)
+_ELSEWHERE = "it starts a process that would not hold the mutant; its tests end such processes"
+_CALLS = (
+    "it calls a function for whole sets of cases, each with its yardstick: seconds for every "
+    "mutant, hours in all; its tests give it right and wrong functions, and the zoo's bugs"
+)
 LEFT_OUT = {
     "reference.internals.scans": "nothing in it can be mutated",
     "conformance.adapters": "they call third-party libraries that `make test` does without; "
     "`make conformance` holds each of them against the oracle",
     "conformance.zoo_sources": "a table of public issues",
     "conformance.known_defects": "a table of versions and public issues",
-    "conformance.matrix": _TABLES,
-    "conformance.model_inputs": _TABLES,
-    "conformance.vectors.cases": _TABLES,
-    "conformance.functions": _SLOW,
-    "conformance.model": _SLOW,
-    "conformance.runner": _SLOW,
-    "conformance.worker": _SLOW,
-    "conformance.zoo": _SLOW,
-    "conformance.vectors.files": _SLOW,
-    "conformance.vectors.judge": _SLOW,
+    "conformance.model": _FRAMEWORKS,
+    "conformance.functions.frameworks": _FRAMEWORKS,
+    "conformance.functions.keras_layer": _FRAMEWORKS,
+    "conformance.functions.torch_module": _FRAMEWORKS,
+    "conformance.functions.isolated": _ELSEWHERE,
+    "conformance.functions.isolated_child": _ELSEWHERE,
+    "conformance.functions.check": _CALLS,
+    "conformance.functions.function_subject": _CALLS,
+    "conformance.functions.identify": _CALLS,
+    "conformance.functions.resemblance": _CALLS,
 }
 # At most so many mutants of a module, those with the smallest keys: a key is a hash.
-SAMPLED: dict[str, int] = {}
+SAMPLED: dict[str, int] = {
+    "conformance.matrix": 120,
+    "conformance.textbook": 120,
+    "conformance.vectors.cases": 120,
+    "conformance.zoo": 100,
+}
 
 
 def of(module: str) -> dict[str, Mutant]:

@@ -41,11 +41,15 @@ Place = tuple[str, str, int]  # file, qualified name and first line of a functio
 
 
 class Task(NamedTuple):
-    """A module, its source and the tests that hold it."""
+    """A module, its source and the tests that hold it: files, or single tests of them."""
 
     module: str
     path: Path
     tests: list[str]
+
+    def has(self, name: str) -> bool:
+        """Whether a test, by its full name, is one of them; with whatever parameters."""
+        return name.split("::")[0] in self.tests or name.partition("[")[0] in self.tests
 
 
 class Cost(NamedTuple):
@@ -365,7 +369,7 @@ class Engine:
 
     def tests_of(self, task: Task) -> list[str]:
         """Names of the tests of a module, the probe included where it calls the module."""
-        names = [name for name in self.items if name.split("::")[0] in task.tests]
+        names = [name for name in self.items if task.has(name)]
         probed = any(place[0] == str(task.path) for place in self.costs[PROBE].called)
         return [PROBE, *names] if probed else names
 

@@ -94,7 +94,8 @@ def _in_model_order(model: Any, x: Any) -> Any:
     if len(names) == 1:
         return x[names[0]]
     structure = getattr(model, "_inputs_struct", None)
-    return x if isinstance(structure, dict) else [x[name] for name in names]
+    ordered = {name: x[name] for name in names}
+    return ordered if isinstance(structure, dict) else list(ordered.values())
 
 
 def _first(value: Any, samples: int) -> Any:

@@ -70,6 +70,13 @@ def test_a_mutant_keeps_its_key_when_another_part_of_the_module_changes():
     assert alone.isdisjoint(mutant.key("another") for mutant in mutants(function))
 
 
+def test_a_module_is_held_by_files_or_by_single_tests_with_whatever_parameters():
+    task = mutation_engine.Task("m", mutation.ROOT, ["a.py", "b.py::test_one"])
+    held = ["a.py::test_two", "a.py::test_one[3]", "b.py::test_one", "b.py::test_one[x::y]"]
+    assert all(map(task.has, held))
+    assert not any(map(task.has, ["b.py::test_two", "b.py::test_one_more", "c.py::test_one"]))
+
+
 SOURCE = """
 import functools
 
@@ -174,7 +181,9 @@ def test_every_module_is_mutated_or_left_out_for_a_reason():
 def test_every_module_that_has_tests_has_kept_results_or_is_said_to_have_none():
     for module, tests in mutation.TESTS.items():
         assert mutation.source_of(module).exists(), module
-        assert all((mutation.ROOT / test).exists() for test in tests), module
+        for test in tests:
+            file, _, name = test.partition("::")
+            assert f"def {name}" in (mutation.ROOT / file).read_text("utf-8"), test
         assert (mutation.score([module]).run > 0) == (module not in mutation.NOT_YET), module
     assert set(mutation.NOT_YET) <= set(mutation.TESTS)
     assert set(mutation.PASSES) <= set(mutation.TESTS) - set(mutation.NOT_YET)
