@@ -5,9 +5,11 @@ from the activations' values (tanh' = 1 - tanh^2, sigma' = sigma (1 - sigma)), n
 shares only the description of a layer with the oracle.
 
 Of the formulas in use it takes those that lose most, so that whoever computes by any of them is
-honest: sigma(z) = tanh(z/2)/2 + 1/2, which kernels take to have one function for all gates and
-which keeps no digits of a gate that is nearly closed; derivatives of elu and selu from their value,
-as TensorFlow does; that of softsign by the quotient rule, as PyTorch's differentiation does.
+honest: below zero sigma(z) = tanh(z/2)/2 + 1/2, which kernels take to have one function for all
+gates and which keeps no digits of a gate that is nearly closed; above zero sigma(z) = 1/(1 + e^-z),
+whose sum, above 1, is rounded twice as coarsely as the value of a gate that is nearly open;
+derivatives of elu and selu from their value, as TensorFlow does; that of softsign by the quotient
+rule, as PyTorch's differentiation does.
 
 It serves twice. The zoo seeds its bugs here, one changed line each. And as an honest implementation
 in plain arithmetic it is the second witness of what rounding does to an LSTM: see `yardstick`.
@@ -52,8 +54,8 @@ def one(z: Array) -> Array:
 
 
 def sigmoid(z: Array) -> Array:
-    """tanh(z/2) / 2 + 1/2."""
-    return np.tanh(z / 2) / 2 + 0.5
+    """tanh(z/2) / 2 + 1/2 below zero, 1 / (1 + e^-z) above."""
+    return np.where(z > 0, logistic(np.maximum(z, 0 * z)), np.tanh(z / 2) / 2 + 0.5)
 
 
 def logistic(z: Array) -> Array:

@@ -514,7 +514,8 @@ _VARIANTS = (
     Bug("silu-gradient", "silu' leaves out the factor 1 - sigma.",
         (("(1 + z * (1 - logistic(z)))", "(1 + z)"),)),
     Bug("saturation-clamped", "sigmoid clamps its argument to [-5, 5].",
-        (("np.tanh(z / 2) / 2 + 0.5", "np.tanh(np.clip(z, -5, 5) / 2) / 2 + 0.5"),)),
+        (("    return np.where(z > 0, logistic(",
+          "    z = np.clip(z, -5, 5)\n    return np.where(z > 0, logistic("),)),
 )  # fmt: skip
 
 _DROPOUT = (
