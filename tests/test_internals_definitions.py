@@ -7,6 +7,7 @@ own loop in plain Python for counts and means. None shares code with what it che
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 from typing import Any
 
 import mpmath
@@ -247,6 +248,53 @@ def test_sizes_by_lag_are_root_mean_squares_over_sequences():
         assert lags.counts[lag] == len(squares)
 
 
+def whole_numbers(seed, quiet=()):
+    """Errors and states of 4 sequences of 5 steps, so small that sums of them are exact."""
+    rng = np.random.default_rng(seed)
+    d_h, d_c, d_f, d_g, r = (rng.integers(1, 4, (4, 5, n)) / 8 for n in (2, 2, 2, 2, 3))
+    for b, t in quiet:
+        d_h[b, t:] = d_c[b, t:] = d_f[b, t:] = d_g[b, t:] = 0
+    back = SimpleNamespace(d_h=d_h, d_c=d_c, d_z={"f": d_f, "g": d_g})
+    return back, SimpleNamespace(r=r), rng.integers(1, 4, (4, 3)) / 8
+
+
+def test_lags_count_from_the_last_real_step_that_the_error_reaches():
+    """Signal to noise is the sum over sequences, over what sequences that were noise would give."""
+    real = np.array(
+        [[1, 1, 1, 1, 1], [1, 0, 1, 1, 1], [0, 1, 1, 0, 0], [1, 1, 1, 1, 1]], dtype=bool
+    )
+    back, trace, r_0 = whole_numbers(0, quiet=((1, 3), (3, 0)))
+    lags = internals.by_lag(trace, back, r_0, real)
+    assert list(lags.counts) == [4, 4, 2, 2, 2]  # of sequence 3, which nothing reaches, all steps
+    before = np.concatenate([r_0[:, None], trace.r[:, :-1]], axis=1)
+    d_z = np.concatenate([back.d_z["f"], back.d_z["g"]], axis=-1)
+    steps = [[0, 1, 2, 3, 4], [0, 2], [1, 2], [0, 1, 2, 3, 4]]
+    for lag, count in enumerate(lags.counts):
+        at = [(b, one[-1 - lag]) for b, one in enumerate(steps) if lag < len(one)]
+        assert len(at) == count
+        each = np.stack([np.outer(np.append(before[p], 1), d_z[p]) for p in at])
+        spread = np.square(each - each.mean(axis=0)).sum() / (count - 1)
+        added = math.sqrt(np.square(each.sum(axis=0)).sum())
+        close(lags.contribution[lag], added)
+        close(lags.signal_to_noise[lag], added / math.sqrt(count * spread))
+        for got, d in ((lags.d_h, back.d_h), (lags.d_c, back.d_c)):
+            close(got[lag], math.sqrt(sum(np.square(d[p]).sum() for p in at) / count))
+
+
+def test_one_sequence_is_all_signal_and_none_has_no_lags():
+    d = np.array([[[3.0, 4.0], [0.0, 0.0]]])
+    back = SimpleNamespace(d_h=d, d_c=0 * d, d_z={"f": d})
+    trace, real = SimpleNamespace(r=0 * d), np.ones((1, 2), bool)
+    lags = internals.by_lag(trace, back, np.zeros((1, 2)), real)
+    assert (list(lags.contribution), list(lags.signal_to_noise)) == ([5.0], [math.inf])
+    still = internals.by_lag(trace, SimpleNamespace(d_h=0 * d, d_c=0 * d, d_z={"f": 0 * d}),
+                             np.zeros((1, 2)), real)  # fmt: skip
+    assert list(still.contribution) == [0.0, 0.0]
+    assert np.isnan(still.signal_to_noise).all()
+    nothing = internals.by_lag(trace, back, np.zeros((1, 2)), ~real)
+    assert len(nothing.counts) == len(nothing.d_h) == 0
+
+
 def test_contributions_by_lag_add_up_to_the_gradient_of_one_sequence():
     run = Run("plain")
     one = slice(0, 1)
@@ -270,7 +318,11 @@ def test_the_exponent_is_the_slope_of_the_logarithm():
     size = np.exp(-0.25 * np.arange(8))
     lags = internals.Lags(size, 0 * size, size, size, np.ones(8, int))
     close(lags.exponent, -0.25)
+    close(internals.Lags(*(a[:3] for a in (size, 0 * size, size, size, size))).exponent, -0.25)
     close(lags.total, size)
+    # Lags without an error, or with one beyond all numbers, say nothing of the slope.
+    gaps = np.where(np.arange(8) % 3 == 1, [0, 0, 0, 0, np.inf, 0, 0, 0], size)
+    close(internals.Lags(gaps, 0 * size, size, size, np.ones(8, int)).exponent, -0.25)
     assert math.isnan(internals.Lags(*(a[:2] for a in (size, 0 * size, size, size, size))).exponent)
 
 
