@@ -326,6 +326,13 @@ def test_the_exponent_is_the_slope_of_the_logarithm():
     assert math.isnan(internals.Lags(*(a[:2] for a in (size, 0 * size, size, size, size))).exponent)
 
 
+def test_reach_ends_where_float32_loses_a_contribution():
+    nothing = np.zeros(4)
+    for last, reach in ((1.0, 3), (0.999, 1)):
+        found = np.array([0.5, 1.0, 0.0, last]) * [1, 1, 1, internals.EPSILON]
+        assert internals.Lags(nothing, nothing, found, nothing, nothing).reach == reach
+
+
 def test_nothing_that_reaches_no_step_has_a_reach():
     nothing = np.zeros(4)
     assert internals.Lags(nothing, nothing, nothing, nothing, nothing).reach == 0
