@@ -125,7 +125,8 @@ $(installed_libraries): pyproject.toml constraints.txt constraints-conformance.t
 .PHONY: conformance
 conformance: $(installed_libraries)
 	"$(libraries)/bin/pytest" -m 'slow or not slow' \
-		tests/test_verify_of_what_is_installed.py tests/test_libraries_agree.py
+		tests/test_verify_of_what_is_installed.py tests/test_libraries_agree.py \
+		tests/test_identify_libraries.py
 
 .PHONY: no-false-alarms
 no-false-alarms: $(installed_libraries)
