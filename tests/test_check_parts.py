@@ -368,8 +368,22 @@ def test_a_message_is_lengths_of_eight_bytes_and_parts_and_never_code():
     assert data[:8] == bytes([0] * 7 + [8])
     assert json.loads(data[8:16]) == {"a": 1}
     assert messages.read(io.BytesIO(data[:20])) is None
+    objects = np.array([None])
     with pytest.raises(ValueError, match="allow_pickle"):
-        messages.read(sent({}, {"a": np.array([None])}))
+        messages.write(io.BytesIO(), {}, {"a": objects})
+    body = io.BytesIO()
+    np.savez(body, allow_pickle=True, **{"0": objects})
+    parts = (b"{}", b'["a"]', body.getvalue())
+    forged = b"".join(len(part).to_bytes(8, "big") + part for part in parts)
+    with pytest.raises(ValueError, match="allow_pickle"):
+        messages.read(io.BytesIO(forged))
+
+
+def test_a_message_has_left_when_it_is_written():
+    raw = io.BytesIO()
+    buffered = io.BufferedWriter(raw, 1 << 20)
+    messages.write(buffered, {"a": 1}, {})
+    assert messages.read(io.BytesIO(raw.getvalue())) == ({"a": 1}, {})
 
 
 @pytest.mark.parametrize("architecture", [SPEC, PAIR, NESTED, Stack((SPEC,))])
@@ -526,7 +540,10 @@ TRAITS = {
     "there are more than 20 steps": ({"x": (2, 21, 2)}, {"x": (2, 20, 2)}),
     "there is one sequence only (B = 1)": ({"x": (1, 3, 2)}, {}),
     "there is more than one sequence (B > 1)": ({"x": (2, 3, 2)}, {"x": (1, 3, 2)}),
-    "there is more than one hidden unit": ({}, {"architecture": Stack((SPEC, sized(3, 1)))}),
+    "there is more than one hidden unit": (
+        {"architecture": sized(2, 2)},
+        {"architecture": Stack((SPEC, sized(3, 1)))},
+    ),
     "there are more than four sequences": ({"x": (5, 3, 2)}, {"x": (4, 3, 2)}),
     "there is a mask": ({"mask": HALF | True}, {}),
     "masked steps hold NaN": ({"array": np.full((2, 3, 2), np.nan)}, {}),
@@ -558,7 +575,7 @@ def test_up_to_four_wrong_cases_are_named():
 
 
 def test_the_smallest_wrong_case_speaks_and_one_that_broke_last():
-    large = pair("large", "disagree", x=(4, 6, 2), blocks=[("d_x", 2.0), ("y", 1.0)])
+    large = pair("large", "disagree", x=(4, 6, 2), blocks=[("d_x", 2.5), ("y", 1.0)])
     small = pair("small", "disagree", blocks=[("d_U_f", float("nan")), ("y", 0.5)])
     broken = pair("broken", "error", x=(1, 1, 2))
     said = explain([large, small, broken], ()).splitlines()
@@ -706,7 +723,10 @@ def test_layers_of_frameworks_are_known_without_importing_any(monkeypatch):
     assert ready(SimpleNamespace(run=1), None, {}) is None
 
 
-def test_a_name_leads_to_what_stands_in_a_module_or_a_file(tmp_path):
+def test_a_name_leads_to_what_stands_in_a_module_or_a_file(tmp_path, monkeypatch):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "neighbour.py").write_text("NUMBER = 4")
+    monkeypatch.syspath_prepend(tmp_path / "elsewhere")
     (tmp_path / "neighbour.py").write_text("NUMBER = 3")
     (tmp_path / "mine.py").write_text("import neighbour\nclass A:\n    n = neighbour.NUMBER\n")
     before = list(sys.path)
