@@ -38,7 +38,7 @@ examples:
   lstm-oracle diagnose --script train.py --format html --output report.html \\
       -- --learning-rate 0.1
 
-exit status: 0 healthy, 1 findings, 2 could not run.
+exit status: 0 healthy, 1 findings or undecided, 2 could not run.
 `lstm-oracle explain ID` tells more of a finding.
 """
 

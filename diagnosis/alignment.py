@@ -71,7 +71,7 @@ def _misaligned(setup: Setup) -> Iterator[Found]:
     """Targets that belong to the sequence k places on."""
     task, data = setup.tasks[0], setup.train
     n = len(data)
-    if task.per_step or n < 60:
+    if task.per_step or n < 60 or _is_a_forecast(_in_order(setup)[0]):
         return
     cut = int(n * 0.75)
 
@@ -105,6 +105,18 @@ def _misaligned(setup: Setup) -> Iterator[Found]:
     ))  # fmt: skip
 
 
+def _is_a_forecast(data: Data) -> bool:
+    """Whether every target is the value of the series some steps after its window's end."""
+    x, y = data.x[0], data.y[0].reshape(len(data), -1)
+    if _series(x) is None or y.shape[1] != 1:
+        return False
+    return any(
+        np.array_equal(y[:-ahead, 0], x[ahead:, -1, feature])
+        for ahead in range(1, min(2 * x.shape[1] + 2, len(x) // 2))
+        for feature in range(x.shape[2])
+    )
+
+
 def _in_step(data: Data, k: int) -> Data:
     """x[n] with y[n + k]; a part that is too short for that stays as it is."""
     n = len(data)
@@ -136,15 +148,16 @@ def _alike(y: Array) -> bool:
 
 def _short_window(setup: Setup) -> Iterator[Found]:
     """Consecutive windows of one series: does a longer past predict better?"""
-    x = setup.train.x[0]
+    whole, _ = _in_order(setup)
+    x = whole.x[0]
     if setup.tasks[0].per_step or len(x) < 120:
         return
     series = _series(x)
     if series is None:
         return
     T = x.shape[1]
-    here = _window_skill(setup, series, T, T)
-    found = [(_window_skill(setup, series, T, T * k), T * k) for k in (2, 4, 8, 16, 32)
+    here = _window_skill(setup, whole, series, T)
+    found = [(_window_skill(setup, whole, series, T * k), T * k) for k in (2, 4, 8, 16, 32)
              if T * k < len(x) // 3]  # fmt: skip
     if not found:
         return
@@ -177,9 +190,62 @@ def _series(x: Array) -> Array | None:
     return np.concatenate([x[0], x[1:, -1]])
 
 
+def _in_order(setup: Setup) -> tuple[Data, Array]:
+    """Training data with the held-out windows between theirs put back, and which are for training.
+
+    A random split takes windows out of a series; each follows the one that it continues. Where the
+    held-out part is none of it, the training data as they are.
+    """
+    train, held_out = setup.train, setup.held_out
+    alone = train, np.ones(len(train), bool)
+    parts = (train.x[0], held_out.x[0])
+    if parts[0].ndim != 3 or parts[0].shape[1:] != parts[1].shape[1:] or parts[0].shape[1] < 2:
+        return alone
+    for first in (0, 1):
+        order = _chained(parts, first)
+        if order is not None:
+            break
+    else:
+        return alone
+    weight = None
+    if train.weight is not None and held_out.weight is not None:
+        weight = np.concatenate([train.weight, held_out.weight])
+    both = Data(_joined(train.x, held_out.x), _joined(train.y, held_out.y), weight)
+    return both.take(order), order < len(train)
+
+
+def _joined(one: tuple[Array, ...], other: tuple[Array, ...]) -> tuple[Array, ...]:
+    return tuple(np.concatenate(pair) for pair in zip(one, other, strict=True))
+
+
+def _chained(parts: tuple[Array, Array], first: int) -> Array | None:
+    """Rows of both parts, one after the other, each beginning a step after the one before it."""
+    at, order = [0, 0], []
+    take = first
+    while True:
+        order.append(at[take] + (len(parts[0]) if take else 0))
+        end = parts[take][at[take], 1:]
+        at[take] += 1
+        nexts = [
+            k for k in (0, 1)
+            if at[k] < len(parts[k]) and np.array_equal(parts[k][at[k], :-1], end)
+        ]  # fmt: skip
+        if not nexts:
+            return np.asarray(order) if at == [len(parts[0]), len(parts[1])] else None
+        take = nexts[0]
+
+
 def _with_longer_windows(setup: Setup, length: int) -> Setup | None:
-    parts = [_longer_windows(data, length) for data in (setup.train, setup.held_out)]
     model = surgery.for_steps(setup.model, length)
+    whole, training = _in_order(setup)
+    if training.all():
+        parts = [_longer_windows(data, length) for data in (setup.train, setup.held_out)]
+    else:
+        longer = _longer_windows(whole, length)
+        kept = training[length - whole.x[0].shape[1] :]
+        parts = [
+            None if longer is None else longer.take(np.flatnonzero(rows)) for rows in (kept, ~kept)
+        ]
     if model is None or parts[0] is None or parts[1] is None:
         return None
     return setup.changed(model=model, train=parts[0], held_out=parts[1])
@@ -203,12 +269,12 @@ def _looks_like_a_series(x: Array) -> bool:
     return bool(flat.std() > 0 and np.corrcoef(flat[:-1], flat[1:])[0, 1] > 0.3)
 
 
-def _window_skill(setup: Setup, series: Array, T: int, length: int) -> float:
+def _window_skill(setup: Setup, whole: Data, series: Array, length: int) -> float:
     """Held-out skill of the baselines with windows of `length` that end where the present ones do.
 
     The first windows of the longest length are left out everywhere, so that rows stay the same.
     """
-    y = setup.train.y[0]
+    y, T = whole.y[0], whole.x[0].shape[1]
     ends = np.arange(max(0, len(y) // 3), len(y)) + T  # one past the last step of each window
     ends = ends[ends >= length]
     x = np.stack([series[end - length : end] for end in ends])

@@ -97,7 +97,11 @@ def _outlying_targets(setup: Setup) -> Iterator[Found]:
     repaired = setup.changed(
         train=clean, held_out=judged, tasks=(task_of(clean.y[0], "mean_squared_error"),)
     )
-    here, there = (baseline_skill(repaired, part, judged) for part in (setup.train, clean))
+    # Not the last value: it is not fitted, and outliers cannot spoil it.
+    here, there = (
+        max(0.0, *(skill for name, skill in found.skills.items() if name != "persistence"), 0.0)
+        for found in (baselines(repaired.tasks[0], part, judged) for part in (setup.train, clean))
+    )
     if there < here + GAIN / 2:
         return
     yield Found(

@@ -44,6 +44,7 @@ from lstm_oracle.diagnosis.setup import Setup
 
 # Two-sided 95 % quantiles of Student's t by degrees of freedom.
 _STUDENT = {2: 4.303, 3: 3.182, 4: 2.776}
+LITTLE = 0.75  # held-out skill, below which what is fed may have lost what it told
 LOOK_INSIDE = 3.0  # seconds that have to be left for it
 BUDGETS = {"quick": 18.0, "standard": 110.0, "thorough": 900.0}
 
@@ -255,12 +256,7 @@ class _Examiner:
             if trial.intervention.cause not in named:
                 named.add(trial.intervention.cause)
                 self.findings.append(self._finding(self.outcome, trial, "info"))
-        # Where neither the reference nor a plain network got there, `_verdict` says so.
-        if self.outcome.learnable and not (self.outcome.chosen or self.outcome.patient):
-            if self.outcome.trials and not self.outcome.out_of_time:
-                self.findings.append(_unexplained(self.outcome))
-            else:
-                self.findings += self._untried(self.outcome, suspicion)
+        self.findings += self._unsolved(self.outcome, suspicion)
         self._rule_out(self.outcome)
         return True
 
@@ -277,6 +273,9 @@ class _Examiner:
         self.findings += learnt.findings
         self.not_a_bug += learnt.not_a_bug
         self.better = learnt.setup
+        bad = any(f.severity in ("error", "warning") for f in self.findings)
+        if not bad and max(run.generalized, outcome.reference.generalized) < LITTLE:
+            self.findings += examination.hardly_used_table(self.setup)
         return True
 
     def _look_inside(self) -> bool:
@@ -327,7 +326,7 @@ class _Examiner:
             float(np.clip(0.5 + 0.4 * min(restored, 1), 0, 0.95)), summary,
             evidence,
             Remedy(change.key, change.text,
-                   change.code.replace("{epochs}", str(5 * self.setup.epochs)),
+                   change.code.replace("{epochs}", str(trial.setup.epochs)),
                    True, before, score(trial.run), interval),
             "The same pair of trainings, without and with the change, shows no difference.",
             figures=(_curves(trial.without or outcome.user, trial.run, change.key),),
@@ -357,16 +356,35 @@ class _Examiner:
                 )
         return found
 
+    def _unsolved(self, outcome: Outcome, suspicion: dict[str, float]) -> list[Finding]:
+        """What can be said where a network got further and no change tried restores that."""
+        # Where no network got there, only a baseline, `_undecided` says so.
+        if outcome.chosen or outcome.patient or not outcome.learnable:
+            return []
+        if outcome.trials and not outcome.out_of_time:
+            return [_unexplained(outcome)]
+        return self._untried(outcome, suspicion)
+
     def _untried(self, outcome: Outcome, suspicion: dict[str, float]) -> list[Finding]:
-        """The chief suspect, where the time was too short to try the changes."""
-        known = [c for c in iv.TABLE if suspicion.get(c.key, 0) >= 1 and c.apply(self.setup)]
-        known.sort(key=lambda c: suspicion[c.key], reverse=True)
+        """The chief suspects, where the time was too short to try all changes.
+
+        First what restored a part, then what stands in the set-up and was not tried.
+        """
+        tried = {t.intervention.key: t.restored for t in outcome.trials}
+        hopes = {
+            c: tried.get(c.key, 0.3 * suspicion.get(c.key, 0))
+            for c in iv.TABLE
+            if tried.get(c.key, 0.3 * suspicion.get(c.key, 0)) >= 0.3
+        }
+        known = [c for c in sorted(hopes, key=lambda c: -hopes[c]) if c.apply(self.setup)]
         return [
             Finding(
                 change.finding, change.cause, "warning", 0.3,
                 f"A plain set-up reaches skill {outcome.target:.2f} where this one has "
-                f"{score(outcome.user):.2f}. The budget ended before the changes were tried; "
-                f"from what stands in the set-up, the chief suspect is {change.key}.",
+                f"{score(outcome.user):.2f}. The budget ended before all changes were tried; "
+                + (f"{change.key} restores {100 * tried[change.key]:.0f} % of it."
+                   if change.key in tried else
+                   f"from what stands in the set-up, the chief suspect is {change.key}."),
                 (Evidence("skill as it is", round(score(outcome.user), 3)),
                  Evidence("skill within reach", round(outcome.target, 3))),
                 Remedy(change.key, change.text, change.code),
@@ -486,9 +504,10 @@ class _Examiner:
     def _finished(self) -> Diagnosis:
         order = {"error": 0, "warning": 1, "info": 2}
         findings = tuple(sorted(self.findings, key=lambda f: order[f.severity]))
+        undecided = self._undecided(findings)
         return Diagnosis(
             findings,
-            self._verdict(findings),
+            undecided or self._verdict(findings),
             tuple(self.ruled_out),
             self._not_tested(),
             tuple(self.not_a_bug),
@@ -496,11 +515,24 @@ class _Examiner:
             figures=self.figures,
             seconds=self.seconds,
             versions=_versions(),
+            undecided=undecided,
             remedy=self._remedied if self._is_remedied() else None,
         )
 
     def _is_remedied(self) -> bool:
         return bool(self.applied or self.better or self.setup is not self.original)
+
+    def _undecided(self, findings: tuple[Finding, ...]) -> str:
+        """Why it cannot be told, where more is within reach and nothing is named."""
+        outcome = self.outcome
+        named = self.not_a_bug or any(f.severity in ("error", "warning") for f in findings)
+        if outcome is None or named or outcome.patient or outcome.gap < experiments.REAL:
+            return ""
+        return (
+            f"Cannot tell: after {outcome.steps} of {self.setup.total_steps} updates skill is "
+            f"{score(outcome.user):.2f}, and {outcome.target:.2f} is within reach; no change that "
+            "was tried restores it. A larger budget would tell."
+        )
 
     def _verdict(self, findings: tuple[Finding, ...]) -> str:
         bad = [f for f in findings if f.severity in ("error", "warning")]
@@ -515,12 +547,6 @@ class _Examiner:
             return (
                 f"Healthy: it learns more slowly than a reference, and gets there within its own "
                 f"{self.setup.total_steps} updates (skill {self.outcome.outlook:.2f})."
-            )
-        if self.outcome.gap >= experiments.REAL:
-            return (
-                f"Cannot tell: after {self.outcome.steps} of {self.setup.total_steps} updates "
-                f"skill is {score(self.outcome.user):.2f}, and {self.outcome.target:.2f} is within "
-                "reach; no change that was tried restores it. A larger budget would tell."
             )
         return (
             f"Healthy: skill {score(self.outcome.user):.2f} after {self.outcome.steps} updates, "

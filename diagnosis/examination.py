@@ -35,6 +35,7 @@ _USUAL_RATES = {
     "ftrl": (1e-2, 1.0),
 }
 
+USED = 0.1  # of a table's rows: fewer, and it was made for other indices
 OUT_OF_REACH = 0.12  # of the variance: what two seeds of the same set-up may differ by
 
 
@@ -116,9 +117,24 @@ def _look_at_layers(setup: Setup) -> dict[str, float]:
         if type(layer).__name__ == "Dense" and config["activation"] in ("sigmoid", "softmax"):
             suspect("gate-activations", 0.5)
         suspect("no-regularization", _regularized(config))
-        if "recurrent_activation" in config and config.get("units", 99) <= 4:
-            suspect("wider", 2.0)
     return found
+
+
+def _look_at_widths(setup: Setup) -> dict[str, float]:
+    for layer in surgery.all_layers(setup.model):
+        units = layer.get_config().get("units", math.inf)
+        least = 5 if hasattr(layer, "recurrent_activation") else _needed(setup)
+        if units < least:
+            return {"wider": 2.0}
+    return {}
+
+
+def _needed(setup: Setup) -> int:
+    """The least width through which the outputs can differ in all directions that targets have."""
+    if len(setup.tasks) != 1:
+        return 0
+    task = setup.tasks[0]
+    return len(task.mean) if task.kind == "regression" else task.class_count - 1
 
 
 def _regularized(config: dict[str, Any]) -> float:
@@ -172,15 +188,24 @@ def _look_at_classes(setup: Setup) -> dict[str, float]:
     return {"class-weights": math.log2(max(1.0, counts.max() / max(1, counts.min()))) / 2}
 
 
+def _look_at_memory(setup: Setup) -> dict[str, float]:
+    """One for each float32 epsilon that the first step's gradient shrinks by at the start."""
+    shrunk = iv.network.forgetting(setup) / -math.log10(float(np.finfo(np.float32).eps))
+    found = {"from-the-end": shrunk, "chrono-bias": shrunk}
+    return found | ({"see-all-steps": 3.0} if iv.network.misses_the_end(setup) else {})
+
+
 _LOOKS = (
     _look_at_scale,
     _look_at_head,
     _look_at_optimizer,
     _look_at_batches,
     _look_at_layers,
+    _look_at_widths,
     _look_at_weights,
     _look_at_padding,
     _look_at_classes,
+    _look_at_memory,
 )
 
 
@@ -246,6 +271,30 @@ def _floats_embedded(setup: Setup) -> list[Finding]:
             f"them to {len(np.unique(x.astype(int)))} indices: what was measured is lost.",
             (Evidence("inputs that are no whole number", lost, 0.0, "an index is a whole number"),),
             refuted_by="x holds word or category numbers.", layer=_embeddings(setup)[0].name,
+        )
+    ]  # fmt: skip
+
+
+def hardly_used_table(setup: Setup) -> list[Finding]:
+    """Indices that take few rows of their table: quantities, or shares, cut to whole numbers?
+
+    No proof, for a table may be larger than it need be: to be said only where too little is learnt
+    and nothing else explains it.
+    """
+    x, tables = setup.train.x[0], _embeddings(setup)
+    if len(setup.train.x) != 1 or len(tables) != 1 or x.ndim != 2:
+        return []
+    used, rows = len(np.unique(x)), int(tables[0].input_dim)
+    if used > USED * rows:
+        return []
+    return [
+        Finding(
+            "LSTM020", "input-encoding", "warning", 0.5,
+            f"The inputs use {used} of the {rows} rows of the Embedding, and too little is learnt "
+            "from them: what was measured may have been cut to whole numbers on the way.",
+            (Evidence("different indices", used, round(USED * rows, 1), "a tenth of the table"),),
+            refuted_by="x holds word or category numbers, and there are no more of them.",
+            layer=tables[0].name,
         )
     ]  # fmt: skip
 
@@ -317,8 +366,8 @@ def _time_index(setup: Setup) -> list[Finding]:
         return []
     steps = np.diff(x.reshape(len(x), x.shape[1], -1), axis=1)
     size = float(np.abs(steps).mean())
-    if size == 0 or np.abs(steps - steps.mean()).max() > 1e-3 * size:
-        return []
+    if not (size > 0 and np.abs(steps - steps.mean()).max() <= 1e-3 * size):
+        return []  # also where a value is missing
     return [
         Finding(
             "LSTM020", "input-encoding", "error", 0.9,

@@ -134,12 +134,14 @@ class Diagnosis:
     figures: tuple[Figure, ...] = ()  # that belong to no single finding: gates, gradient flow
     seconds: Mapping[str, float] = field(default_factory=dict)  # cost per stage
     versions: Mapping[str, str] = field(default_factory=dict)
+    undecided: str = ""  # why it cannot be told, and what would tell
     remedy: Callable[[], Any] | None = field(default=None, compare=False, repr=False)
 
     @property
     def healthy(self) -> bool:
-        """Whether there is no error and no warning."""
-        return not any(finding.severity in ("error", "warning") for finding in self.findings)
+        """Whether there is no error and no warning, and nothing was left undecided."""
+        bad = any(finding.severity in ("error", "warning") for finding in self.findings)
+        return not (bad or self.undecided)
 
     def remedied(self) -> Any:
         """A `Remedied(model, x, y, fit_arguments)`: a compiled clone with the remedies applied.

@@ -39,8 +39,9 @@ def learnt(
     reserve: float,
 ) -> Learnt:
     """What a set-up that trains has learnt: more than repeating, than a constant, than by heart?"""
+    steps = _settled(run, len(setup.held_out))
     if len(setup.held_out) < FEW:
-        run = _over_splits(lab, setup, run, outcome, seed, reserve)
+        run = _over_splits(lab, setup, run, steps, seed, reserve)
     best_name, best = baselines.best
     reached = max(run.generalized, outcome.reference.generalized)
     persistence = baselines.skills.get("persistence", -1.0)
@@ -49,13 +50,14 @@ def learnt(
     if max(reached, best if asked == chance else 0.0) < asked:
         # Whether there is so little to learn is seen at the end of the training, not before it.
         run, outcome = _to_the_end(lab, setup, run, outcome, seed)
+        steps = _settled(run, len(setup.held_out))
         reached = max(run.generalized, outcome.reference.generalized)
     if persistence > 0.5 and reached < asked:
         return _naive(lab, setup, run, outcome, persistence, seed)
     if max(reached, best) < chance:
         return _no_signal(run, best_name, best, chance)
     if run.fitted - run.generalized > 0.25 and lab.left > reserve:
-        return _overfitted(lab, setup, run, outcome, seed, reserve)
+        return _overfitted(lab, setup, run, steps, seed, reserve)
     return Learnt([], [])
 
 
@@ -73,20 +75,27 @@ def _to_the_end(
     return longer, replace(outcome, steps=steps, reference=reference)
 
 
-def _over_splits(
-    lab: Lab, setup: Setup, run: Run, outcome: Outcome, seed: int, reserve: float
-) -> Run:
+def _over_splits(lab: Lab, setup: Setup, run: Run, steps: int, seed: int, reserve: float) -> Run:
     """The run with its held-out skill averaged over up to four random splits more."""
     skills = [run.generalized]
     for draw in range(1, 5):
         split = data.shuffle_split(setup, draw)
-        if split is None or lab.left < 2 * reserve:
+        if split is None or lab.left < 4 * reserve:  # what follows needs its time
             break
         lab.say("training on another random split: few sequences are held out")
-        again = lab.train(split, steps=outcome.steps, seed=seed, deadline=reserve)
+        again = lab.train(split, steps=steps, seed=seed, deadline=reserve)
         if again.complete:
             skills.append(again.generalized)
-    return replace(run, held_out_skill=np.append(run.held_out_skill[:-1], np.mean(skills)))
+    return replace(run, held_out_skill=np.where(run.end, np.mean(skills), run.held_out_skill))
+
+
+def _settled(run: Run, held_out: int) -> int:
+    """The updates after which skill was not to move again by more than chance moves it."""
+    chance = max(0.05, 0.5 / held_out**0.5)
+    moved = np.abs(run.held_out_skill - run.generalized) > chance
+    moved |= np.abs(run.train_skill - run.fitted) > 0.05
+    moved &= ~run.end
+    return int(run.steps[int(np.flatnonzero(moved)[-1]) + 1 if moved.any() else 0])
 
 
 def _naive(
@@ -167,15 +176,13 @@ def _no_signal(run: Run, best_name: str, best: float, chance: float) -> Learnt:
     )
 
 
-def _overfitted(
-    lab: Lab, setup: Setup, run: Run, outcome: Outcome, seed: int, reserve: float
-) -> Learnt:
+def _overfitted(lab: Lab, setup: Setup, run: Run, steps: int, seed: int, reserve: float) -> Learnt:
     """Fits and does not generalize: split, size, or too few sequences."""
 
     def tried(changed: Setup | None) -> Run | None:
         if changed is None or lab.left < reserve:
             return None
-        made = lab.train(changed, steps=outcome.steps, seed=seed, deadline=reserve / 2)
+        made = lab.train(changed, steps=steps, seed=seed, deadline=reserve / 2)
         return made if made.complete else None
 
     real = _real(setup)
@@ -192,7 +199,7 @@ def _overfitted(
             "LSTM030", "data-split", "shuffle-split", run, mixed, f"{text} better.", code
         )
         return Learnt([unlike], [], mixed_setup)
-    found = _subset_curve(lab, setup, run, outcome, seed, reserve)
+    found = _subset_curve(lab, setup, run, steps, seed, reserve)
     lab.say("trying a smaller network")
     small_setup = network.narrower(setup)
     small = tried(small_setup)
@@ -234,7 +241,7 @@ def _with_remedy(finding: Finding, best: tuple[float, str, Setup | None], run: R
 
 
 def _subset_curve(
-    lab: Lab, setup: Setup, run: Run, outcome: Outcome, seed: int, reserve: float
+    lab: Lab, setup: Setup, run: Run, steps: int, seed: int, reserve: float
 ) -> list[Finding]:
     """Held-out skill against the number of sequences: still rising at all of them?"""
     n = len(setup.train)
@@ -244,7 +251,7 @@ def _subset_curve(
         if lab.left < reserve or rows < 4:
             return []
         lab.say(f"training on {rows} sequences")
-        part = lab.train(setup, steps=outcome.steps, seed=seed, rows=rows, deadline=reserve / 2)
+        part = lab.train(setup, steps=steps, seed=seed, rows=rows, deadline=reserve / 2)
         points.append((rows, part.generalized))
     points.append((n, run.generalized))
     gain = points[-1][1] - points[-2][1]

@@ -23,6 +23,10 @@ from lstm_oracle.diagnosis.setup import Data, Setup
 Array = np.ndarray
 
 EVALUATED = 256  # sequences that a skill is measured on
+# The end of a training, over which skill is averaged: what swings (too high a rate) is not judged
+# by the moment at which it is stopped.
+END = 0.85
+LONG = 60  # updates, from which on the end is looked at three times
 
 
 @dataclass(frozen=True)
@@ -39,12 +43,17 @@ class Run:
     @property
     def fitted(self) -> float:
         """Skill on training data at the end."""
-        return float(self.train_skill[-1])
+        return float(self.train_skill[self.end].mean())
 
     @property
     def generalized(self) -> float:
         """Skill on held-out data at the end."""
-        return float(self.held_out_skill[-1])
+        return float(self.held_out_skill[self.end].mean())
+
+    @property
+    def end(self) -> Array:
+        """Which measurements of skill count as the end."""
+        return self.steps >= END * self.steps[-1]
 
     @property
     def diverged(self) -> bool:
@@ -96,7 +105,8 @@ class Lab:
     ) -> Run:
         """Train a clone for a number of updates; `rows` restricts it to the first sequences.
 
-        Skill is measured `every` so many updates, or six times, closer together at the start.
+        Skill is measured `every` so many updates, or six times, closer together at the start, and
+        of longer trainings twice more near the end.
 
         Stops early, with what it has, when `deadline` seconds of the budget are all that is left.
         """
@@ -107,7 +117,7 @@ class Lab:
         checks = set(range(every, steps + 1, every) if every else ()) or set(
             np.unique(np.geomspace(1, steps, 6).astype(int))
         )
-        checks.add(steps)
+        checks |= {steps} if every or steps < LONG else set(_near_the_end(steps))
         losses: list[float] = []
         skills: list[tuple[int, float, float]] = []
         seconds = 0.0  # of the updates alone, without the first, which may compile
@@ -154,6 +164,10 @@ class Lab:
         bench = self._benches[key]
         _reset(bench, setup, seed)
         return bench
+
+
+def _near_the_end(steps: int) -> list[int]:
+    return np.ceil(np.linspace(END, 1, 3) * steps).astype(int).tolist()
 
 
 def _architecture(model: keras.Model) -> tuple[Any, ...]:

@@ -37,22 +37,26 @@ def plain(setup: Setup, seed: int = 0) -> Setup | None:
 
 
 def _network(setup: Setup, fit: head.Fitting) -> keras.Model | None:
-    x = setup.train.x[0]
+    # A sequence of padding alone would be left without a step: its mean is no number.
+    parts = (setup.train.x[0], setup.held_out.x[0])
+    x = np.concatenate(parts) if parts[0].shape[1:] == parts[1].shape[1:] else parts[0]
     if x.ndim == 2 and np.equal(x, np.round(x)).all() and x.min() >= 0 and x.max() < 50000:
         inputs = keras.Input(x.shape[1:], dtype="int32")
-        padded = bool((x == 0).mean() > 0.05)
+        padded = bool((x == 0).mean() > 0.05 and (x != 0).any(1).all())
         steps = keras.layers.Embedding(int(x.max()) + 1, UNITS, mask_zero=padded)(inputs)
     elif x.ndim == 3:
         inputs = keras.Input(x.shape[1:])
-        steps = inputs if padded_steps(x) is None else keras.layers.Masking(0.0)(inputs)
+        padded = padded_steps(x) is not None and (x != 0).any((1, 2)).all()
+        steps = keras.layers.Masking(0.0)(inputs) if padded else inputs
     else:
         return None
     if fit.task.per_step:
         steps = keras.layers.LSTM(UNITS, return_sequences=True)(steps)
         return keras.Model(inputs, keras.layers.Dense(fit.width, fit.activation)(steps))
-    # The mean over time beside the last output: what lies far back reaches the head as well.
-    steps = keras.layers.LSTM(UNITS, return_sequences=True)(steps)
+    # The mean over time and the end of a second pass, from the last step to the first, beside the
+    # last output: what lies far back reaches the head by a short way, wherever it lies.
+    steps, last, _ = keras.layers.LSTM(UNITS, return_sequences=True, return_state=True)(steps)
     mean = keras.layers.GlobalAveragePooling1D()(steps)
-    last = keras.layers.LSTM(UNITS)(steps)
-    both = keras.layers.Concatenate()([mean, last])
-    return keras.Model(inputs, keras.layers.Dense(fit.width, fit.activation)(both))
+    first = keras.layers.LSTM(UNITS, go_backwards=True)(steps)
+    all_three = keras.layers.Concatenate()([mean, last, first])
+    return keras.Model(inputs, keras.layers.Dense(fit.width, fit.activation)(all_three))

@@ -79,6 +79,53 @@ def test_windows_are_made_longer_where_the_past_that_matters_is_not_in_them(rng)
     np.testing.assert_array_equal(repaired.train.y[0].ravel(), y[first:450])
 
 
+def lagged(rng, lag, n=600):
+    """A series that follows its own value `lag` steps back."""
+    series = rng.normal(size=n).astype("float32")
+    for t in range(lag, n):
+        series[t] = 0.95 * series[t - lag] + 0.3 * series[t]
+    return series
+
+
+def test_windows_that_a_random_split_took_out_are_put_back_to_see_a_longer_past(rng):
+    """Without validation data every fifth window is held out: none of the parts is a series."""
+    from lstm_oracle.diagnosis.alignment import _in_order, _short_window
+
+    series = lagged(rng, 9)
+    x = np.lib.stride_tricks.sliding_window_view(series[:-1], 4)[:, :, None]
+    y = series[4:]
+    given = setup(x, y)
+    whole, training = _in_order(given)
+    np.testing.assert_array_equal(whole.x[0], x)
+    np.testing.assert_array_equal(whole.y[0], y)
+    np.testing.assert_array_equal(x[training], given.train.x[0])
+    [(cause, repaired)] = found(_short_window, given)
+    assert cause == "window"
+    assert repaired.train.x[0].shape[1] >= 9
+    for part in (repaired.train, repaired.held_out):
+        ends = part.x[0][:, -1, 0]
+        rows = [int(np.flatnonzero(x[:, -1, 0] == end)[0]) for end in ends]
+        np.testing.assert_array_equal(part.y[0], y[rows])
+
+
+def test_sequences_that_do_not_continue_one_another_are_left_as_they_are(rng):
+    from lstm_oracle.diagnosis.alignment import _in_order
+
+    given = setup(rng.normal(size=(100, 4, 1)).astype("float32"), rng.normal(size=(100, 1)))
+    whole, training = _in_order(given)
+    assert whole is given.train
+    assert training.all()
+
+
+def test_a_forecast_is_in_step_though_its_window_tells_more_of_a_later_value(rng):
+    from lstm_oracle.diagnosis.alignment import _misaligned
+
+    series = lagged(rng, 5)
+    x = np.lib.stride_tricks.sliding_window_view(series[:-1], 3)[:, :, None]
+    y = series[3:]  # y[n + 2] follows x[n, -1], y[n] nothing in x[n]
+    assert found(_misaligned, setup(x, y)) == []
+
+
 def test_a_held_out_part_of_classes_never_trained_on_is_named_and_drawn_anew(rng):
     from lstm_oracle.diagnosis.alignment import _unlike
 
@@ -174,3 +221,35 @@ def test_quantities_are_never_scaled_or_warped(rng):
     given = setup(rng.normal(size=(50, 10, 1)).astype("float32"), rng.normal(size=50))
     assert augmentation.augmented(augmentation.warping, any_target=False)(given) is None
     assert augmentation.augmented(augmentation.jitter, any_target=True)(given) is not None
+
+
+def test_outliers_are_found_where_the_last_value_forecasts_as_well_with_them(rng):
+    from lstm_oracle.diagnosis.data_tests import _outlying_targets
+
+    series = np.cumsum(rng.normal(size=500)).astype("float32")
+    x = np.lib.stride_tricks.sliding_window_view(series[:-1], 6)[:, :, None]
+    y = series[6:].copy()
+    y[rng.permutation(len(y))[:5]] *= 1000
+    [(cause, repaired)] = found(_outlying_targets, setup(x, y))
+    assert cause == "data-quality"
+    assert np.abs(repaired.train.y[0]).max() < 500
+
+
+@pytest.mark.parametrize("codes", [False, True], ids=["quantities", "codes"])
+def test_a_plain_network_gives_numbers_for_a_sequence_of_padding_alone(rng, codes):
+    from lstm_oracle.diagnosis.intake import setup_of
+    from lstm_oracle.diagnosis.plain import plain
+
+    x = rng.integers(1, 5, (60, 7)) if codes else rng.normal(size=(60, 7, 2)).astype("float32")
+    x[:, 4:] = 0
+    x[0] = 0
+    layers = [keras.layers.Embedding(5, 3)] if codes else []
+    model = keras.Sequential(
+        [keras.Input(x.shape[1:]), *layers, keras.layers.LSTM(3), keras.layers.Dense(1)]
+    )
+    model.compile("adam", "mse")
+    given = setup_of(
+        model, x, rng.normal(size=60), validation_data=None, validation_split=0.0, batch_size=32,
+        epochs=5, class_weight=None, sample_weight=None, shuffle=True, seed=0,
+    )  # fmt: skip
+    assert np.isfinite(np.asarray(plain(given).model(x))).all()

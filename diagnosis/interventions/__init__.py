@@ -208,6 +208,26 @@ TABLE: tuple[Intervention, ...] = (
         network.remembering,
         3,
     ),
+    Intervention(
+        "from-the-end",
+        "vanishing-gradient",
+        "LSTM120",
+        "Read the sequences from their last step to their first, or both ways: what the target "
+        "needs stands at the start, and is lost on the way to the end.",
+        "keras.layers.Bidirectional(keras.layers.LSTM(units))   # go_backwards=True: one way",
+        network.from_the_end,
+        3,
+    ),
+    Intervention(
+        "see-all-steps",
+        "wiring",
+        "LSTM080",
+        "Take the output at a step that has seen the others: now half of each sequence cannot "
+        "reach it.",
+        "keras.layers.LSTM(units)   # its last output, not that of another step",
+        network.seeing_all_steps,
+        1,
+    ),
     Intervention("wider", "too-small", "LSTM090", "Use more units.", "", network.wider, 3),
 )
 

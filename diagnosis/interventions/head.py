@@ -148,6 +148,7 @@ class _Facts:
     from_logits: bool
     task: Task
     y: Array
+    outputs: int | None  # values per sequence that the model gives; None where that depends on it
 
     @property
     def cross_entropy(self) -> bool:
@@ -170,9 +171,15 @@ def head_is_wrong(setup: Setup) -> str:
         from_logits=bool(getattr(setup.loss, "from_logits", False)),
         task=setup.tasks[0],
         y=setup.train.y[0],
+        outputs=_values_given(setup.model),
     )
     contradictions = _QUANTITIES if facts.task.kind == "regression" else _CLASSES
     return next((reason for check in contradictions for reason in check(facts)), "")
+
+
+def _values_given(model: keras.Model) -> int | None:
+    sizes = model.outputs[0].shape[1:]
+    return None if None in sizes else int(np.prod(sizes))
 
 
 def out_of_reach(setup: Setup) -> float:
@@ -214,6 +221,8 @@ def _columns(f: _Facts) -> Iterator[str]:
     columns = f.y.shape[-1] if f.y.ndim > 1 else 1
     if f.width not in (1, columns):
         yield f"the head has {f.width} units, and the targets have {columns} column(s)"
+    elif f.width < columns and f.outputs == f.width:
+        yield f"{f.loss} compares the one number of the head with each of {columns} targets"
 
 
 # Classes

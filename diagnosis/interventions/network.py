@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
@@ -14,6 +15,8 @@ from lstm_oracle.diagnosis.setup import Data, Scale, Setup
 from lstm_oracle.diagnosis.task import padded_steps
 
 Array = np.ndarray
+
+SHORT = 8  # steps: in fewer, nothing lies far back
 
 
 _DEFAULT_INITIALIZERS = {
@@ -289,7 +292,7 @@ def remove_mask(setup: Setup) -> Setup | None:
 def remembering(setup: Setup) -> Setup | None:
     """Forget gates that start open for about the length of a sequence (chrono initialization)."""
     steps = setup.train.x[0].shape[1] if setup.train.x[0].ndim > 1 else 1
-    if steps < 8:
+    if steps < SHORT:
         return None
     model = surgery.twin(setup.model)
     rng = np.random.default_rng(0)
@@ -305,6 +308,83 @@ def remembering(setup: Setup) -> Setup | None:
         bias.assign(value)
         did = True
     return setup.changed(model=model) if did else None
+
+
+def from_the_end(setup: Setup) -> Setup | None:
+    """Sequences read from their last step to their first: what stood first is then the nearest."""
+    return None if misses_the_end(setup) else _turned(setup)
+
+
+def seeing_all_steps(setup: Setup) -> Setup | None:
+    """The same, where the output is taken at a step that comes before the last ones."""
+    return _turned(setup) if misses_the_end(setup) else None
+
+
+def _turned(setup: Setup) -> Setup | None:
+    x = setup.train.x[0]
+    per_step = any(task.per_step for task in setup.tasks)
+    if per_step or len(setup.train.x) != 1 or x.ndim < 2 or x.shape[1] < SHORT:
+        return None
+    if any(isinstance(a, keras.layers.Bidirectional) for a in surgery.all_layers(setup.model)):
+        return None
+    turned = False
+
+    def change(name: str, config: dict[str, Any]) -> bool:
+        nonlocal turned
+        did = not turned and config.get("go_backwards") is False
+        if did:
+            config["go_backwards"] = turned = True
+        return did
+
+    return _edited(setup, change)
+
+
+@functools.lru_cache(maxsize=4)
+def misses_the_end(setup: Setup) -> bool:
+    """Whether no output depends, to the bit, on the second half of the steps.
+
+    Their values are exchanged between sequences: an output that reads them moves. The first half
+    is no such test: gates may have forgotten it.
+    """
+    x = setup.train.x[0]
+    turned = any(getattr(a, "go_backwards", False) for a in surgery.all_layers(setup.model))
+    if len(setup.train.x) != 1 or x.ndim < 2 or x.shape[1] < SHORT or turned:
+        return False
+    some = np.ascontiguousarray(x[:8])
+    exchanged = some.copy()
+    exchanged[:, x.shape[1] // 2 :] = np.roll(some, 1, axis=0)[:, x.shape[1] // 2 :]
+    before, after = _outputs(setup, some), _outputs(setup, exchanged)
+    moves = np.isfinite(before).all() and np.ptp(before, axis=0).max() > 0
+    return bool(moves and np.array_equal(before, after) and not np.array_equal(some, exchanged))
+
+
+def _outputs(setup: Setup, x: Array) -> Array:
+    outputs = setup.model(setup.fed((x,))[0], training=False)
+    first = outputs[0] if isinstance(outputs, (list, tuple)) else outputs
+    return np.asarray(keras.ops.convert_to_numpy(first))
+
+
+def forgetting(setup: Setup) -> float:
+    """How much of the first step's gradient the forget gates take at the start, in decades.
+
+    The sum over the steps of -log10 of the median gate, from the biases alone (Gers, Schmidhuber &
+    Cummins 2000, equation 7); of the layer that forgets most.
+    """
+    steps = setup.train.x[0].shape[1] if setup.train.x[0].ndim > 1 else 1
+    most = 0.0
+    for bias in _lstm_biases(setup.model):
+        units = len(bias) // 4
+        forget = float(np.median(bias[units : 2 * units]))
+        most = max(most, steps * float(np.log10(1 + np.exp(-forget))))
+    return most
+
+
+def _lstm_biases(model: keras.Model) -> Iterator[Array]:
+    for layer in surgery.all_layers(model):
+        cell = getattr(layer, "cell", layer)
+        units, bias = getattr(cell, "units", None), getattr(cell, "bias", None)
+        if bias is not None and units is not None and tuple(bias.shape) == (4 * units,):
+            yield np.array(bias)
 
 
 def with_normalization(setup: Setup) -> Setup:

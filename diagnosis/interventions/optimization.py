@@ -14,6 +14,8 @@ from lstm_oracle.diagnosis.setup import Setup
 
 Array = np.ndarray
 
+ENOUGH_UPDATES = 300  # to see whether a training of a few ends too soon
+
 
 def _optimizer(setup: Setup, name: str, rate: float, **config: Any) -> Setup:
     optimizer = getattr(keras.optimizers, name)(learning_rate=rate, **config)
@@ -131,5 +133,6 @@ def batch_larger(setup: Setup) -> Setup | None:
 
 
 def train_longer(setup: Setup) -> Setup | None:
-    """Five times the epochs."""
-    return setup.changed(epochs=5 * setup.epochs)
+    """Five times the epochs, more where that is still only a few updates."""
+    factor = max(5, -(-ENOUGH_UPDATES // setup.total_steps))
+    return setup.changed(epochs=factor * setup.epochs)

@@ -37,13 +37,16 @@ def junit(diagnosis: Diagnosis) -> str:
         SubElement(case, "system-out").text = clean(ruled_out.result)
     for skipped in diagnosis.not_tested:
         SubElement(_case(suite, line(skipped.cause)), "skipped", message=line(skipped.needs))
+    if diagnosis.undecided:
+        case = _case(suite, "undecided")
+        SubElement(case, "skipped", message=line(diagnosis.undecided))
     if not len(suite):
         _case(suite, "healthy")  # some servers take a suite without a case for a crash
     totals = {
         "tests": str(len(suite)),
         "failures": str(len(failures)),
         "errors": "0",
-        "skipped": str(len(diagnosis.not_tested)),
+        "skipped": str(len(diagnosis.not_tested) + bool(diagnosis.undecided)),
         "time": f"{wording.total_seconds(diagnosis.seconds):.3f}",
     }
     for name, total in totals.items():
