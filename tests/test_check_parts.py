@@ -500,6 +500,12 @@ def test_a_verdict_shows_the_worst_gate_of_each_letter():
     assert [one.agrees for one in found.blocks.values()].count(False) == 1
 
 
+def test_of_gates_that_are_equally_bad_the_first_is_shown():
+    found = verdict(block("d_W_i", 2.0, wrong_in=1), block("d_W_f", 2.0, wrong_in=3), agrees=False)
+    assert "WRONG in 1 of 5" in str(found)
+    assert "WRONG in 3" not in str(found)
+
+
 def test_of_many_blocks_the_worst_sixteen_are_shown():
     several = [block(f"d_{n}.forward.gain", float(n)) for n in range(18)]
     lines = str(verdict(*several)).splitlines()[3:]
