@@ -260,14 +260,15 @@ def drawn(spec, seed=0):
 
 
 def test_a_second_bias_holds_every_other_unit():
-    params = drawn(SPEC)
-    arrays = weights.stored(LAYOUTS["torch"], SPEC, params)
+    layer = sized(2, 5)
+    params = drawn(layer)
+    arrays = weights.stored(LAYOUTS["torch"], layer, params)
     first, second = (np.split(arrays[name], 4) for name in ("bias_ih", "bias_hh"))
     for n, k in enumerate("ifgo"):
         b = params[f"b_{k}"]
-        np.testing.assert_array_equal(first[n], [b[0], 0, b[2]])
-        np.testing.assert_array_equal(second[n], [0, b[1], 0])
-    back = from_layout("torch", SPEC, arrays)
+        np.testing.assert_array_equal(first[n], [b[0], 0, b[2], 0, b[4]])
+        np.testing.assert_array_equal(second[n], [0, b[1], 0, b[3], 0])
+    back = from_layout("torch", layer, arrays)
     for name, a in params.items():
         np.testing.assert_array_equal(back[name], a)
 
