@@ -109,6 +109,7 @@ _REGIMES = [
         "long_cases_are_as_long_as_can_be_afforded_and_keep_clear_of_kinks",
         "what_was_not_looked_at_is_said",
         "a_case_is_built_once_and_one_that_cannot_be_is_said_why",
+        "values_above_ten_thousand_are_no_case_and_gradients_may_be_larger",
     )
 ]
 TESTS: dict[str, list[str]] = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -275,8 +276,8 @@ def test_what_was_not_looked_at_is_said():
 def test_a_case_is_built_once_and_one_that_cannot_be_is_said_why(monkeypatch):
     recipe = matrix.Recipe("a", LAYER)
     case = MODULE._built(recipe, "float64")
-    assert MODULE._built(recipe, "float64") is case
     assert MODULE._built(recipe, "float32").dtype == "float32"
+    assert MODULE._built(recipe, "float64") is case
     monkeypatch.setattr(MODULE, "_MOST_CASES", len(MODULE._cases))
     MODULE._built(matrix.Recipe("b", LAYER), "float64")
     assert len(MODULE._cases) == 1
@@ -291,3 +292,20 @@ def test_a_case_is_built_once_and_one_that_cannot_be_is_said_why(monkeypatch):
     found = regimes(LAYER, ABLE, "bfloat16", ["plain"])
     said = "plain: not asked, as every draw comes too close to a kink of an activation"
     assert found == ((), (said,))
+
+
+@pytest.mark.parametrize(
+    ("blocks", "moderate"),
+    [
+        ({"y": [9999.9, -9999.9], "d_x": [1e9]}, True),
+        ({"y": [0.0, 10000.0]}, False),
+        ({"y": [0.0], "state.c": [-10000.5, 0.0]}, False),
+        ({"y": [np.nan]}, False),
+    ],
+)
+def test_values_above_ten_thousand_are_no_case_and_gradients_may_be_larger(
+    monkeypatch, blocks, moderate
+):
+    found = {name: np.array(block) for name, block in blocks.items()}
+    monkeypatch.setattr(MODULE, "truth", lambda case: SimpleNamespace(blocks=lambda: found))
+    assert MODULE._moderate(None) == moderate
