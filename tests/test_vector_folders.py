@@ -18,7 +18,7 @@ from lstm_oracle.conformance import tolerances
 from lstm_oracle.conformance.case import run_oracle
 from lstm_oracle.conformance.vectors import files, judge, names, safetensors
 from lstm_oracle.conformance.vectors.cases import GROUPS, vectors
-from lstm_oracle.conformance.yardstick import yardstick
+from lstm_oracle.conformance.yardstick import Deviation, yardstick
 
 THREE = ("no-state-001", "masks-001", "plain-001")
 
@@ -302,6 +302,22 @@ def test_the_precision_is_the_narrowest_that_is_written_or_what_is_said(kept_fol
         said = r"got arrays of (U8|F64, U8|no kind), expected one of F64, F32, F16, BF16"
         with pytest.raises(ValueError, match=said):
             judge.judge(kept_folder, outputs)
+
+
+def test_what_is_a_little_off_is_held_against_longer_yardsticks(
+    kept_folder, kept, outputs, monkeypatch
+):
+    one, asked = kept["plain-001"], []
+
+    def longer(case, measured):
+        asked.append((case.name, measured))
+        yield dict.fromkeys(measured, Deviation(1.0, 1.0))
+
+    monkeypatch.setattr(judge, "longer_yardsticks", longer)
+    arrays = names.answer(run_oracle(one.case))
+    write(outputs, one, arrays | {"d_x": arrays["d_x"] * (1 + 1e-14)})
+    assert judged(kept_folder, outputs)["plain-001"].status == "agree"
+    assert asked == [("plain-001", one.yardstick("float64"))]
 
 
 def test_what_a_format_cannot_hold_is_not_asked_in_it(kept, kept_folder, outputs, monkeypatch):
