@@ -193,23 +193,10 @@ NOT_YET: tuple[str, ...] = (
     "conformance.textbook",
     "conformance.vectors.cases",
     "conformance.vectors.files",
-    "conformance.vectors.judge",
     "conformance.matrix",
-    "conformance.model_inputs",
     "conformance.zoo",
     "conformance.worker",
     "conformance.runner",
-    "conformance.functions.answers",
-    "conformance.functions.calling",
-    "conformance.functions.explaining",
-    "conformance.functions.identity",
-    "conformance.functions.messages",
-    "conformance.functions.objects",
-    "conformance.functions.regimes",
-    "conformance.functions.subject",
-    "conformance.functions.subjects",
-    "conformance.functions.verdict",
-    "conformance.functions.weights",
 )
 _FRAMEWORKS = (
     "it drives PyTorch, JAX, TensorFlow or Keras, whose threads do not survive the fork that a "
