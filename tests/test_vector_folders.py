@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 import shutil
 import stat
 
@@ -57,13 +58,20 @@ def kept(kept_folder):
 
 def test_a_folder_appears_whole_and_for_everybody_and_nothing_beside_it(three, tmp_path):
     folder, heard = tmp_path / "deep" / "new", []
-    count = files.write_vectors(folder, groups=("plain",), progress=lambda *n: heard.append(n))
+    before = os.umask(0o077)
+    try:
+        count = files.write_vectors(folder, groups=("plain",), progress=lambda *n: heard.append(n))
+    finally:
+        os.umask(before)
     assert (count, heard) == (1, [(0, 1), (1, 1)])
     assert sorted(path.name for path in folder.iterdir()) == [
         "README.md", "cases", "cases.json", "cases.schema.json", "tolerances.safetensors",
     ]  # fmt: skip
     assert stat.S_IMODE(folder.stat().st_mode) == 0o755
     assert [path.name for path in folder.parent.iterdir()] == ["new"]
+    with pytest.raises(FileExistsError, match="got a folder with 5 files"):
+        files.write_vectors(folder, groups=("masks",))
+    assert [path.stem for path in (folder / "cases").iterdir()] == ["plain-001"]
     files.write_vectors(folder, groups=("masks",), force=True)
     assert [path.stem for path in (folder / "cases").iterdir()] == ["masks-001"]
     assert [path.name for path in folder.parent.iterdir()] == ["new"]
