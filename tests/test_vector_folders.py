@@ -57,7 +57,7 @@ def kept(kept_folder):
 
 
 def test_a_folder_appears_whole_and_for_everybody_and_nothing_beside_it(three, tmp_path):
-    folder, heard = tmp_path / "deep" / "new", []
+    folder, heard = tmp_path / "very" / "deep" / "new", []
     before = os.umask(0o077)
     try:
         count = files.write_vectors(folder, groups=("plain",), progress=lambda *n: heard.append(n))
