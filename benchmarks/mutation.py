@@ -157,7 +157,12 @@ TESTS: dict[str, list[str]] = {
     "conformance.vectors.judge": _FOLDERS,
     "conformance.matrix": _MATRIX,
     "conformance.model_inputs": ["tests/test_model_inputs.py"],
-    "conformance.zoo": ["tests/test_zoo_parts.py"],
+    "conformance.zoo": [
+        "tests/test_zoo_parts.py",
+        "tests/test_zoo.py::test_the_zoo_is_large_and_every_bug_is_described",
+        "tests/test_zoo.py::test_at_least_45_bugs_name_a_public_thread_in_which_they_were_met",
+        "tests/test_zoo.py::test_every_patch_fits_the_textbook_exactly_once",
+    ],
     "conformance.worker": _WORKER,
     "conformance.runner": [*_WORKER, *_OWN_PROCESS],
     "conformance.functions.answers": _CHECK,
