@@ -213,6 +213,13 @@ def test_a_worker_writes_a_line_per_case_and_what_is_printed_goes_elsewhere(main
     assert printed.count("a banner") == len(cases)
 
 
+def test_a_line_has_left_when_it_is_written():
+    raw = io.BytesIO()
+    out = io.TextIOWrapper(io.BufferedWriter(raw, 1 << 16), newline="\n")
+    worker._write(out, {"a": 1})
+    assert raw.getvalue() == b'{"a": 1}\n'
+
+
 def test_a_worker_takes_its_part_skips_what_was_done_and_is_handed_yardsticks(main):
     cases = worker.shard(quick(), "1/2")[2:]
     wide = [dict.fromkeys(yardstick(case), Deviation(10.0, 10.0)) for case in cases]
