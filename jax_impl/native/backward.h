@@ -29,11 +29,13 @@ class Backward {
     const Grid wanted = grid_now(at, team, threads);
     const size_t U_room = size_t(at.blocks()) * at.GL * at.padded();
     const size_t state_room = at.c_at(1, 0, 0);
-    Scratch scratch(Scratch::room<T>(U_room) + 3 * Scratch::room<T>(state_room));
+    Scratch scratch(Scratch::room<T>(U_room) + 3 * Scratch::room<T>(state_room) +
+                    RealRowsOfParts<T>::room(at, wanted));
     U_packed_ = scratch.take<T>(U_room);
     c_start_ = scratch.take<T>(state_room);
     d_h_ = scratch.take<T>(state_room);
     d_c_ = scratch.take<T>(state_room);
+    const RealRowsOfParts<T> real(at, wanted, scratch);
     if (d_Z != z) prefer_huge_pages(d_Z, at.z_at(at.steps, 0, 0) * sizeof(T));
 
     Barriers barriers(wanted);
@@ -41,14 +43,16 @@ class Backward {
       const Grid grid = grid_of(wanted, members);
       const Part part = part_of(at, grid, rank);
       pack_transposed(at, U, at.hidden, share(panels(at.blocks()), rank, members), U_packed_);
+      real.fill(mask, part);
       begin(part);
       if (members > 1) barriers.everyone.wait();
+      const RealRows rows = real.of(part);
       for (int t = at.steps - 1; t >= 0; --t) {
         for (int j = part.blocks.begin; j < part.blocks.end; ++j) {
           for (int b = part.rows.begin; b < part.rows.end; ++b) cell(t, j, b);
         }
         if (grid.units > 1) barriers.of_rows[part.row_index].wait();
-        recurrent_product(part, t);
+        recurrent_product(part, rows.of(t, t + 1));
       }
       finish(part);
     });
@@ -111,7 +115,7 @@ class Backward {
   }
 
   // d_h += d_z @ U^T, for this part's units.
-  void recurrent_product(const Part& part, int t) {
+  void recurrent_product(const Part& part, RealRows::List real) {
     // As much of a panel of U as stays in the second-level cache beside the rows of d_z.
     constexpr int kBlocksAtOnce = 8;
     const int first = part.blocks.begin / kPanel, last = panels(part.blocks.end);
@@ -120,25 +124,29 @@ class Backward {
         const T* const panel = U_packed_ + size_t(p) * at.blocks() * at.GL * kPanel * at.L;
         for (int begin = 0; begin < at.blocks(); begin += kBlocksAtOnce) {
           const int end = std::min(at.blocks(), begin + kBlocksAtOnce);
-          for_row_groups(part.rows, [&](auto R, int b) { tile<R, V>(panel, t, p, b, begin, end); });
+          for_row_groups({0, real.size}, [&](auto R, int n) {
+            tile<R, V>(panel, p, real.rows + n, begin, end);
+          });
         }
       });
     }
   }
 
   template <int R, int V>
-  LSTM_ORACLE_INLINE void tile(const T* panel, int t, int p, int b, int begin, int end) {
+  LSTM_ORACLE_INLINE void tile(const T* panel, int p, const Row* rows, int begin, int end) {
     Vector<T> acc[R][V];
+    T* to[R];
     for (int r = 0; r < R; ++r) {
-      for (int v = 0; v < V; ++v) acc[r][v] = load(d_h_ + at.c_at(0, p * kPanel + v, b + r));
+      to[r] = d_h_ + at.c_at(0, p * kPanel, rows[r].b);
+      for (int v = 0; v < V; ++v) acc[r][v] = load(to[r] + at.c_at(0, v, 0));
     }
     for (int j = begin; j < end; ++j) {
       const T* from[R];
-      for (int r = 0; r < R; ++r) from[r] = d_Z + at.z_at(t, j, b + r);
+      for (int r = 0; r < R; ++r) from[r] = d_Z + at.z_at(rows[r].t, j, rows[r].b);
       multiply<V, 1, 1>(acc, from, at.GL, panel + size_t(j) * at.GL * V * at.L);
     }
     for (int r = 0; r < R; ++r) {
-      for (int v = 0; v < V; ++v) store(d_h_ + at.c_at(0, p * kPanel + v, b + r), acc[r][v]);
+      for (int v = 0; v < V; ++v) store(to[r] + at.c_at(0, v, 0), acc[r][v]);
     }
   }
 };
@@ -245,12 +253,17 @@ class WeightGradients {
     const size_t rows_room = size_t(groups_at_once_) * kMaxRows * kDepth;
     const size_t panel_room = size_t(kDepth) * at.GL;
     const size_t row_room = size_t(groups_) * kMaxRows;
+    const size_t every = size_t(at.steps) * at.batch;
     Scratch scratch(2 * Scratch::room<T>(rows_room) +
-                    wanted.members() * (Scratch::room<T>(panel_room) + Scratch::room<T>(row_room)));
+                    wanted.members() * (Scratch::room<T>(panel_room) + Scratch::room<T>(row_room)) +
+                    Scratch::room<Row>(every) + Scratch::room<int32_t>(at.steps + 1));
     rows_[0] = scratch.take<T>(rows_room);
     rows_[1] = scratch.take<T>(rows_room);
     std::vector<Own> own(wanted.members());
     for (Own& one : own) one = {scratch.take<T>(panel_room), scratch.take<T>(row_room)};
+    RealRows real(scratch.take<Row>(every), scratch.take<int32_t>(at.steps + 1));
+    real.fill(at, mask, {0, at.batch});
+    real_ = real.of(0, at.steps);
     Barrier packed;
     packed.set(wanted.members());
     team.run(wanted.members(), flops, [&](int rank, int members) {
@@ -266,18 +279,19 @@ class WeightGradients {
     T* row;    // [x, h_{t-1}, 1, 0...] of one step and sequence
   };
   int groups_, groups_at_once_;
+  RealRows::List real_{};  // a masked row adds nothing
   T* rows_[2];  // (groups, kDepth, kMaxRows): being packed, being used
 
   void work(Own own, Grid grid, int rank, Barrier& packed) {
     const Range blocks = share(at.blocks(), rank % grid.units, grid.units);
-    const int depth = at.steps * at.batch;
     int turn = 0;
     for (int first = 0; first < groups_; first += groups_at_once_) {
       const Range groups{first, std::min(groups_, first + groups_at_once_)};
       const Range share_of = share(groups.size(), rank / grid.units, grid.rows);
       const Range mine{first + share_of.begin, first + share_of.end};
-      for (int begin = 0; begin < depth; begin += kDepth, ++turn) {
-        const Range steps{begin, std::min(depth, begin + kDepth)};
+      // Once even where nothing is real: zeros have to be written.
+      for (int begin = 0; begin == 0 || begin < real_.size; begin += kDepth, ++turn) {
+        const Range steps{begin, std::min(real_.size, begin + kDepth)};
         T* const rows = rows_[turn & 1];
         pack_rows(own, groups, steps, share(steps.size(), rank, grid.members()), rows);
         if (grid.members() > 1) packed.wait();
@@ -293,20 +307,15 @@ class WeightGradients {
     }
   }
 
-  // A masked row counts as zeros: 0 * NaN is NaN.
   void pack_rows(Own own, Range groups, Range steps, Range mine, T* rows) {
     const int I = at.inputs, H = at.hidden;
     std::fill(own.row + I + H, own.row + size_t(groups_) * kMaxRows, T(0));
+    own.row[I + H] = 1;
     for (int n = mine.begin; n < mine.end; ++n) {
-      const int t = (steps.begin + n) / at.batch, b = (steps.begin + n) % at.batch;
-      if (mask != nullptr && !mask[at.row(t, b, 1)]) {
-        std::fill(own.row, own.row + I + H + 1, T(0));
-      } else {
-        std::memcpy(own.row, x + at.row(t, b, I), I * sizeof(T));
-        const T* before = t == 0 ? h0 + size_t(b) * H : y + at.row(t - 1, b, H);
-        std::memcpy(own.row + I, before, H * sizeof(T));
-        own.row[I + H] = 1;
-      }
+      const auto [t, b] = real_.rows[steps.begin + n];
+      const T* const before = t == 0 ? h0 + size_t(b) * H : y + at.row(t - 1, b, H);
+      std::memcpy(own.row, x + at.row(t, b, I), I * sizeof(T));
+      std::memcpy(own.row + I, before, H * sizeof(T));
       for (int g = groups.begin; g < groups.end; ++g) {
         std::memcpy(rows + (size_t(g - groups.begin) * kDepth + n) * kMaxRows,
                     own.row + size_t(g) * kMaxRows, kMaxRows * sizeof(T));
@@ -314,17 +323,18 @@ class WeightGradients {
     }
   }
 
+  const T* d_Z_of(int n, int j) const { return d_Z + at.z_at(real_.rows[n].t, j, real_.rows[n].b); }
+
   void pack_panel(Own own, int j, Range steps) {
     for (int n = steps.begin; n < steps.end; ++n) {
-      std::memcpy(own.panel + size_t(n - steps.begin) * at.GL,
-                  d_Z + at.z_at(n / at.batch, j, n % at.batch), at.GL * sizeof(T));
+      std::memcpy(own.panel + size_t(n - steps.begin) * at.GL, d_Z_of(n, j), at.GL * sizeof(T));
     }
   }
 
   // A part of what pack_panel will read: its memory is far, and the tiles leave time to fetch it.
   void prefetch_panel(int j, int first, int count) const {
     for (int n = first; n < first + count; ++n) {
-      const T* const from = d_Z + at.z_at(n / at.batch, j, n % at.batch);
+      const T* const from = d_Z_of(n, j);
       for (int k = 0; k < kGates; ++k) __builtin_prefetch(from + k * at.L, 0, 2);
     }
   }

@@ -37,7 +37,8 @@ class Forward {
     const size_t h_room = size_t(at.batch) * at.padded();
     Scratch scratch(Scratch::room<T>(z_room) + 2 * Scratch::room<T>(c_room) +
                     Scratch::room<T>(W_room) + Scratch::room<T>(U_room) +
-                    Scratch::room<T>(b_room) + 2 * Scratch::room<T>(h_room));
+                    Scratch::room<T>(b_room) + 2 * Scratch::room<T>(h_room) +
+                    RealRowsOfParts<T>::room(at, wanted));
     if (keep) {
       prefer_huge_pages(z, at.z_at(at.steps, 0, 0) * sizeof(T));
       prefer_huge_pages(c, at.c_at(at.steps, 0, 0) * sizeof(T));
@@ -52,6 +53,7 @@ class Forward {
     b_packed_ = scratch.take<T>(b_room);
     h_[0] = scratch.take<T>(h_room);
     h_[1] = scratch.take<T>(h_room);
+    const RealRowsOfParts<T> real(at, wanted, scratch);
 
     Barriers barriers(wanted);
     team.run(wanted.members(), at.flops(at.inputs + at.hidden), [&](int rank, int members) {
@@ -61,13 +63,15 @@ class Forward {
       pack_gates(at, W, at.inputs, packs, W_packed_);
       pack_gates(at, U, at.hidden, packs, U_packed_);
       pack_gates(at, b, 1, packs, b_packed_);
+      real.fill(mask, part);
       begin(part);
       if (members > 1) barriers.everyone.wait();
+      const RealRows rows = real.of(part);
       for (int first = 0; first < at.steps; first += chunk_) {
         const int last = std::min(at.steps, first + chunk_);
-        input_products(part, first, last);
+        input_products(part, rows.of(first, last));
         for (int t = first; t < last; ++t) {
-          step(part, t);
+          step(part, t, rows.of(t, t + 1));
           if (grid.units > 1) barriers.of_rows[part.row_index].wait();
         }
       }
@@ -104,20 +108,19 @@ class Forward {
     }
   }
 
-  // z = x @ W + b of steps [first, last).
-  void input_products(const Part& part, int first, int last) {
-    const int rows = part.rows.size();
+  // z = x @ W + b.
+  void input_products(const Part& part, RealRows::List real) {
     for (int j = part.blocks.begin; j < part.blocks.end; ++j) {
       const T* const W_block = W_packed_ + size_t(j) * at.inputs * at.GL;
       const T* const b_block = b_packed_ + size_t(j) * at.GL;
-      for_row_groups({0, rows * (last - first)}, [&](auto R, int row) {
+      for_row_groups({0, real.size}, [&](auto R, int n) {
         const T* from[R];
         T* to[R];
         Vector<T> acc[R][kGates];
         for (int r = 0; r < R; ++r) {
-          const int t = first + (row + r) / rows, b = part.rows.begin + (row + r) % rows;
-          from[r] = x + at.row(t, b, at.inputs);
-          to[r] = z_of(t, j, b);
+          const Row row = real.rows[n + r];
+          from[r] = x + at.row(row.t, row.b, at.inputs);
+          to[r] = z_of(row.t, j, row.b);
           for (int k = 0; k < kGates; ++k) acc[r][k] = load(b_block + k * at.L);
         }
         multiply<kGates, 1, 1>(acc, from, at.inputs, W_block);
@@ -128,29 +131,30 @@ class Forward {
     }
   }
 
-  void step(const Part& part, int t) {
+  void step(const Part& part, int t, RealRows::List real) {
     int j = part.blocks.begin;
-    if (part.rows.size() == 1) {
+    if (real.size == 1) {
       // One row fills the pipeline with two blocks side by side only.
       for (; j + 1 < part.blocks.end; j += 2) {
-        tile<1, 2>(t, j, part.rows.begin);
+        tile<1, 2>(t, j, real.rows);
       }
     }
     for (; j < part.blocks.end; ++j) {
-      for_row_groups(part.rows, [&](auto R, int b) { tile<R, 1>(t, j, b); });
+      for_row_groups({0, real.size}, [&](auto R, int n) { tile<R, 1>(t, j, real.rows + n); });
     }
+    if (real.size < part.rows.size()) hold(part, t);
   }
 
   // R rows of P blocks of units.
   template <int R, int P>
-  LSTM_ORACLE_INLINE void tile(int t, int j, int b) {
+  LSTM_ORACLE_INLINE void tile(int t, int j, const Row* rows) {
     const T* from[R];
     Vector<T> acc[R][P * kGates];
     for (int r = 0; r < R; ++r) {
-      from[r] = h_[(t + 1) & 1] + size_t(b + r) * at.padded();
+      from[r] = h_[(t + 1) & 1] + size_t(rows[r].b) * at.padded();
       for (int p = 0; p < P; ++p) {
         for (int k = 0; k < kGates; ++k) {
-          acc[r][p * kGates + k] = load(z_of(t, j + p, b + r) + k * at.L);
+          acc[r][p * kGates + k] = load(z_of(t, j + p, rows[r].b) + k * at.L);
         }
       }
     }
@@ -159,38 +163,58 @@ class Forward {
     for (int r = 0; r < R; ++r) {
       for (int p = 0; p < P; ++p) {
         for (int k = 0; k < kGates; ++k) {
-          store(z_of(t, j + p, b + r) + k * at.L, acc[r][p * kGates + k]);
+          store(z_of(t, j + p, rows[r].b) + k * at.L, acc[r][p * kGates + k]);
         }
       }
     }
 #pragma GCC unroll 1
     for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 1
-      for (int p = 0; p < P; ++p) cell(t, j + p, b + r);
+      for (int p = 0; p < P; ++p) cell(t, j + p, rows[r].b);
+    }
+  }
+
+  // The state of rows whose step is masked stays.
+  void hold(const Part& part, int t) {
+    for (int j = part.blocks.begin; j < part.blocks.end; ++j) {
+      for (int b = part.rows.begin; b < part.rows.end; ++b) {
+        if (!mask[at.row(t, b, 1)]) leave(t, j, b, {h_before(t, j, b), c_before(t, j, b)});
+      }
     }
   }
 
   LSTM_ORACLE_INLINE void cell(int t, int j, int b) {
-    const size_t unit = size_t(b) * at.padded() + j * at.L;
-    const T* const c_before = t == 0 ? c_start_ + at.c_at(0, j, b) : c_of(t - 1, j, b);
-    Vector<T> h = load(h_[(t + 1) & 1] + unit);
-    Vector<T> c = load(c_before);
-    if (mask == nullptr || mask[at.row(t, b, 1)]) {
-      const T* const z_here = z_of(t, j, b);
-      const Vector<T> i = sigmoid<T>(load(z_here + kI * at.L)).value;
-      const Vector<T> f = sigmoid<T>(load(z_here + kF * at.L)).value;
-      const Vector<T> g = tanh<T>(load(z_here + kG * at.L)).value;
-      const Vector<T> o = sigmoid<T>(load(z_here + kO * at.L)).value;
-      c = f * c + i * g;
-      h = o * tanh<T>(c).value;
-    }
-    store(c_of(t, j, b), c);
-    store(h_[t & 1] + unit, h);
-    store_first(y + at.row(t, b, at.hidden) + j * at.L, h, at.lanes(j));
+    const T* const z_here = z_of(t, j, b);
+    const Vector<T> i = sigmoid<T>(load(z_here + kI * at.L)).value;
+    const Vector<T> f = sigmoid<T>(load(z_here + kF * at.L)).value;
+    const Vector<T> g = tanh<T>(load(z_here + kG * at.L)).value;
+    const Vector<T> o = sigmoid<T>(load(z_here + kO * at.L)).value;
+    const Vector<T> c = f * c_before(t, j, b) + i * g;
+    leave(t, j, b, {o * tanh<T>(c).value, c});
+  }
+
+  struct State {
+    Vector<T> h, c;
+  };
+
+  size_t unit(int j, int b) const { return size_t(b) * at.padded() + j * at.L; }
+
+  LSTM_ORACLE_INLINE Vector<T> h_before(int t, int j, int b) const {
+    return load(h_[(t + 1) & 1] + unit(j, b));
+  }
+
+  LSTM_ORACLE_INLINE Vector<T> c_before(int t, int j, int b) const {
+    return load(t == 0 ? c_start_ + at.c_at(0, j, b) : c_of(t - 1, j, b));
+  }
+
+  LSTM_ORACLE_INLINE void leave(int t, int j, int b, State state) {
+    store(c_of(t, j, b), state.c);
+    store(h_[t & 1] + unit(j, b), state.h);
+    store_first(y + at.row(t, b, at.hidden) + j * at.L, state.h, at.lanes(j));
     if (t + 1 == at.steps) {
       const size_t last = size_t(b) * at.hidden + j * at.L;
-      store_first(h_T + last, h, at.lanes(j));
-      store_first(c_T + last, c, at.lanes(j));
+      store_first(h_T + last, state.h, at.lanes(j));
+      store_first(c_T + last, state.c, at.lanes(j));
     }
   }
 };

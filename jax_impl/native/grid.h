@@ -64,6 +64,74 @@ Part part_of(const Layout<T>& at, Grid grid, int rank) {
           share(at.blocks(), rank % grid.units, grid.units, kPanel), row_index};
 }
 
+// One row of the batch at one step.
+struct Row {
+  int32_t t, b;
+};
+
+// The rows of a range at their real steps, step after step. What is masked is not multiplied: a
+// batch of sequences of different lengths takes the time of the steps that they have.
+class RealRows {
+ public:
+  struct List {
+    const Row* rows;
+    int size;
+  };
+
+  RealRows(Row* rows, int32_t* start) : rows_(rows), start_(start) {}
+
+  template <class T>
+  void fill(const Layout<T>& at, const uint8_t* mask, Range range) {
+    int count = 0;
+    for (int t = 0; t < at.steps; ++t) {
+      start_[t] = count;
+      for (int b = range.begin; b < range.end; ++b) {
+        if (mask == nullptr || mask[at.row(t, b, 1)]) rows_[count++] = {t, b};
+      }
+    }
+    start_[at.steps] = count;
+  }
+
+  // Of steps [first, last).
+  List of(int first, int last) const {
+    return {rows_ + start_[first], start_[last] - start_[first]};
+  }
+
+ private:
+  Row* rows_;       // of as many as there are rows at all steps
+  int32_t* start_;  // of each step, and the end
+};
+
+// Memory for the real rows of every part of a grid.
+template <class T>
+class RealRowsOfParts {
+ public:
+  static size_t room(const Layout<T>& at, Grid grid) {
+    return Scratch::room<Row>(size_t(at.steps) * at.batch) +
+           Scratch::room<int32_t>(size_t(at.steps + 1) * grid.rows);
+  }
+
+  RealRowsOfParts(const Layout<T>& at, Grid grid, Scratch& scratch)
+      : at_(at),
+        rows_(scratch.take<Row>(size_t(at.steps) * at.batch)),
+        start_(scratch.take<int32_t>(size_t(at.steps + 1) * grid.rows)) {}
+
+  RealRows of(const Part& part) const {
+    return {rows_ + size_t(at_.steps) * part.rows.begin,
+            start_ + size_t(at_.steps + 1) * part.row_index};
+  }
+
+  // Members that share rows share their list: the first of them fills it.
+  void fill(const uint8_t* mask, const Part& part) const {
+    if (part.blocks.begin == 0) of(part).fill(at_, mask, part.rows);
+  }
+
+ private:
+  Layout<T> at_;
+  Row* rows_;
+  int32_t* start_;
+};
+
 struct Barriers {
   explicit Barriers(Grid grid) : of_rows(grid.rows) {
     everyone.set(grid.members());
