@@ -384,6 +384,62 @@ def test_yardsticks_are_written_in_order_and_a_worker_that_is_gone_is_let_go():
     runner._feed(SimpleNamespace(stdin=SimpleNamespace(write=gone)), job, cases)
 
 
+SPEAKING = """
+import json, os, sys
+seen = {name: os.environ.get(name) for name in ("JAX_PLATFORMS", "OF_ITS_ROW", "OF_OURS")}
+print(json.dumps({"versions": seen, "import_seconds": 1.0}), flush=True)
+for line in sys.stdin:
+    report = {"name": sorted(json.loads(line))[0], "status": "agree", "dtype": "", "blocks": []}
+    print(json.dumps({"report": report, "seconds": 0.5}), flush=True)
+print("last words", file=sys.stderr)
+sys.exit(4)
+"""
+
+
+def test_a_worker_is_started_fed_listened_to_and_waited_for(monkeypatch):
+    watches, commands, popen = [], [], runner.subprocess.Popen
+
+    class Watch:
+        barked, heard_times, stopped = False, 0, False
+
+        def __init__(self, process, seconds):
+            self.seconds = seconds
+            watches.append(self)
+
+        def heard(self):
+            self.heard_times += 1
+
+        def stop(self):
+            self.stopped = True
+
+    def started(command, **options):
+        commands.append(command[1:])
+        return popen([command[0], "-c", SPEAKING], **options)
+
+    monkeypatch.setattr(runner, "_Watchdog", Watch)
+    monkeypatch.setattr(runner.subprocess, "Popen", started)
+    monkeypatch.setenv("OF_OURS", "kept")
+    cases, futures = quick()[:3], {}
+    for case in cases:
+        futures[id(case)] = Future()
+        futures[id(case)].set_result(yardstick(case))
+    row = dataclasses.replace(ROW, environment={"OF_ITS_ROW": "yes"})
+    job = runner._Job(row, "quick", ["float32", "bfloat16"], futures, 9.0)
+    piece, heard = runner._Piece(), []
+    saying(piece, cases[0])
+    ending = runner._run_worker(job, cases, "1/2", piece, lambda: heard.append(1))
+    assert ending == "the process ended with code 4: last words"
+    assert [report.name for report in piece.reports] == [cases[0].name, "d_U_f", "d_U_f"]
+    assert (len(heard), piece.seconds) == (2, 3.0)
+    assert piece.versions == {"JAX_PLATFORMS": "cpu", "OF_ITS_ROW": "yes", "OF_OURS": "kept"}
+    assert [" ".join(words) for words in commands] == [
+        "-m lstm_oracle.conformance.worker ours --level quick --dtypes float32 bfloat16 "
+        "--shard 1/2 --skip 1 --yardsticks-from-stdin"
+    ]
+    (watch,) = watches
+    assert (watch.seconds, watch.heard_times, watch.stopped) == (9.0, 3, True)
+
+
 @pytest.fixture
 def registered(monkeypatch):
     rows = {name: Implementation(name, "nowhere:adapter", needs) for name, needs in

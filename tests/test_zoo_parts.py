@@ -188,6 +188,13 @@ def test_a_wrong_answer_is_that_of_the_nearest_bug(small_zoo):
     assert nearest_bug(case, run_oracle(case)) == ""
 
 
+def test_of_bugs_that_give_the_same_answer_the_first_is_named(small_zoo, monkeypatch):
+    one = small_zoo[1]
+    monkeypatch.setattr(zoo, "BUGS", (one, dataclasses.replace(one, id="the-same-again")))
+    case = drawn()
+    assert nearest_bug(case, one.run(case)).startswith("carry-dropped")
+
+
 def test_what_has_other_blocks_or_shapes_resembles_nothing(small_zoo):
     case = drawn()
     wrong = small_zoo[1].run(case)
