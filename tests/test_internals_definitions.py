@@ -135,6 +135,24 @@ def test_quantiles_are_those_of_the_sorted_values():
         close(got, low + (values[math.ceil(place)] - low) * (place - math.floor(place)))
 
 
+def test_quantiles_are_the_ends_the_quarters_and_the_twentieths():
+    values, real = np.arange(101.0).reshape(1, 101, 1), np.ones((1, 101), bool)
+    np.testing.assert_allclose(
+        internals.quantiles(values, real), [0, 5, 25, 50, 75, 95, 100], rtol=1e-14
+    )
+
+
+def test_a_gate_at_the_limit_itself_is_not_saturated():
+    spec = Spec(input_size=I, hidden_size=1, c_activation="linear")
+    low = np.array([0.05, np.nextafter(0.05, 0), 0.5, 0.5]).reshape(1, 4, 1)
+    high = np.array([0.95, np.nextafter(0.95, 1), 0.5, 0.5]).reshape(1, 4, 1)
+    trace = SimpleNamespace(i=low, f=high, o=low, g=-high, c=-high)
+    found = internals.saturated_units(spec, trace, np.ones((1, 4), bool))
+    ends = {"closed_i": 0.25, "open_i": 0, "closed_f": 0, "open_f": 0.25, "closed_o": 0.25,
+            "open_o": 0, "saturated_g": 0.25, "saturated_c": 0.25}  # fmt: skip
+    assert {name: share.item() for name, share in found.items()} == ends
+
+
 @every_mask
 def test_time_constants_are_the_decay_of_a_cell_left_alone(mask):
     run = Run("plain", mask)
@@ -151,6 +169,12 @@ def test_time_constants_are_the_decay_of_a_cell_left_alone(mask):
 def test_a_gate_that_never_forgets_has_a_finite_time_constant():
     f = np.ones((2, 3, 1))
     assert internals.time_constants(f, np.ones((2, 3), bool)) == pytest.approx(1e12)
+
+
+def test_a_single_real_step_tells_a_time_constant_and_none_tells_nothing():
+    f, real = np.full((1, 2, 1), math.exp(-0.25)), np.array([[True, False]])
+    close(internals.time_constants(f, real), [4.0])
+    assert internals.time_constants(f, ~real & real) == pytest.approx(1e12)
 
 
 # --- gradients through time -----------------------------------------------------------------------
@@ -431,6 +455,7 @@ def test_memory_length_is_the_longest_lag_that_matters():
     real = np.array([[True, True, True, True], [True, False, True, True]])
     # Lags 2 (9 of 100) and 2 real steps (2 of 100); 0.5 of 100 matters no more.
     assert internals.memory_length(found, real) == 2.0
+    assert internals.memory_length(found[:1] * [0, 0, 0, 1], real[:1]) == 0.0
 
 
 # --- noise and units ------------------------------------------------------------------------------
