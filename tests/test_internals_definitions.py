@@ -450,12 +450,18 @@ def test_a_direction_that_dies_at_once_has_minus_infinity():
     assert internals.lyapunov_exponents(jacobians, np.ones((1, 2), bool))[0, 0] == -np.inf
 
 
+def test_a_single_real_step_tells_a_lyapunov_exponent():
+    jacobians, real = np.full((1, 2, 1, 1), 3.0), np.array([[True, False]])
+    close(internals.lyapunov_exponents(jacobians, real), [[math.log(3)]])
+
+
 def test_memory_length_is_the_longest_lag_that_matters():
     found = np.array([[0.5, 9.0, 1.1, 100.0], [2.0, 0.0, 9.0, 100.0]])
     real = np.array([[True, True, True, True], [True, False, True, True]])
     # Lags 2 (9 of 100) and 2 real steps (2 of 100); 0.5 of 100 matters no more.
     assert internals.memory_length(found, real) == 2.0
     assert internals.memory_length(found[:1] * [0, 0, 0, 1], real[:1]) == 0.0
+    assert internals.memory_length(np.array([[1.0, 0.0, 100.0]]), real[:1, :3]) == 2.0
 
 
 # --- noise and units ------------------------------------------------------------------------------
