@@ -411,6 +411,10 @@ def test_singular_values_are_those_of_fifty_digits(mask):
             close(run.found["singular_values"][0, t], expected)
 
 
+def test_singular_values_of_one_number_are_its_powers():
+    close(internals.singular_values(np.full((2, 3, 1, 1), -2.0)), [[[8], [4], [2]]] * 2)
+
+
 @every_mask
 def test_lyapunov_exponents_add_up_to_the_logarithm_of_the_determinant(mask):
     run = Run("plain", mask)
@@ -451,7 +455,7 @@ def test_a_direction_that_dies_at_once_has_minus_infinity():
 
 
 def test_a_single_real_step_tells_a_lyapunov_exponent():
-    jacobians, real = np.full((1, 2, 1, 1), 3.0), np.array([[True, False]])
+    jacobians, real = np.full((1, 2, 1, 1), 3.0), np.array([[False, True]])
     close(internals.lyapunov_exponents(jacobians, real), [[math.log(3)]])
 
 
