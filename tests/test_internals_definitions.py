@@ -497,6 +497,11 @@ def test_the_noise_scale_is_trace_over_signal():
     close(run.found["noise_scale"], trace / (mean_square - trace / B), 1e-9)
 
 
+def test_two_sequences_say_something_of_noise():
+    # Mean 3, variance 2: 2 / (9 - 2 / 2).
+    assert internals.noise_scale({"w": np.array([[2.0], [4.0]])}) == pytest.approx(0.25)
+
+
 def test_one_sequence_says_nothing_of_noise():
     assert math.isnan(internals.noise_scale({"w": np.ones((1, 3))}))
 
@@ -525,6 +530,7 @@ def test_equal_directions_have_full_rank_and_silence_has_none():
     real = np.ones((1, 8), bool)
     close(internals.effective_rank(h, real), 4)
     assert math.isnan(internals.effective_rank(0 * h, real))
+    close(internals.effective_rank(h * [1, 0, 0, 0], real), 1)
 
 
 def test_a_still_unit_is_dead_and_a_repeated_one_a_duplicate():
@@ -534,6 +540,16 @@ def test_a_still_unit_is_dead_and_a_repeated_one_a_duplicate():
     real = np.ones((3, 7), bool)
     np.testing.assert_array_equal(internals.dead(h, real), [False, True, False, False, True])
     np.testing.assert_array_equal(internals.duplicate(h, real), [False, False, False, True, False])
+
+
+def test_a_unit_is_dead_below_a_thousandth_and_a_duplicate_above_0_999():
+    one, across = np.array([[1.0, -1, 1, -1], [1, 1, -1, -1]])
+    for cosine, alike in ((0.9995, True), (0.9985, False), (-0.9995, True), (-0.9985, False)):
+        other = cosine * one + math.sqrt(1 - cosine**2) * across
+        h = np.stack([one, other], axis=-1)[None]
+        assert list(internals.duplicate(h, np.ones((1, 4), bool))) == [False, alike]
+    h = np.stack([0.0009 * one, 0.0011 * one], axis=-1)[None] + 0.5
+    assert list(internals.dead(h, np.ones((1, 4), bool))) == [True, False]
 
 
 def test_update_to_weight_is_a_ratio_of_norms():
