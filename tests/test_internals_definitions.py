@@ -28,7 +28,7 @@ from lstm_oracle.reference import (
     internals,
 )
 from lstm_oracle.reference.activations import TABLE
-from lstm_oracle.reference.internals import flow
+from lstm_oracle.reference.internals import flow, units
 from tests.strategies import normal
 
 B, T, I, H = 3, 6, 2, 3
@@ -253,6 +253,10 @@ def test_both_paths_together_are_the_whole_gradient(variant, mask):
         norms = [[math.hypot(*whole[b, t]) for t in range(T)] for b in range(B)]
         close(run.found[name], norms)
     close(run.found["d_c_gates"], [[math.hypot(*gates[b, t]) for t in range(T)] for b in range(B)])
+    through = run.back.d_h - apart.direct
+    close(
+        run.found["d_h_gates"], [[math.hypot(*through[b, t]) for t in range(T)] for b in range(B)]
+    )
     # An error that enters at a sequence's last real step passes no gate before that step.
     last = [int(np.flatnonzero(run.real[b])[-1]) for b in range(B)]
     if run.spec.peepholes == "":
@@ -466,6 +470,7 @@ def test_memory_length_is_the_longest_lag_that_matters():
     assert internals.memory_length(found, real) == 2.0
     assert internals.memory_length(found[:1] * [0, 0, 0, 1], real[:1]) == 0.0
     assert internals.memory_length(np.array([[1.0, 0.0, 100.0]]), real[:1, :3]) == 2.0
+    assert internals.memory_length(np.array([[0.0, 0.0, 9.0, 100.0]]), real[1:]) == 1.0
 
 
 # --- noise and units ------------------------------------------------------------------------------
@@ -552,6 +557,12 @@ def test_a_unit_is_dead_below_a_thousandth_and_a_duplicate_above_0_999():
     assert list(internals.dead(h, np.ones((1, 4), bool))) == [True, False]
 
 
+def test_a_correlation_at_the_limit_itself_makes_no_duplicate(monkeypatch):
+    monkeypatch.setattr(units, "DUPLICATE", 1.0)
+    h = np.array([[[1.0, 1], [-1, -1], [1, 1], [-1, -1]]])
+    assert not internals.duplicate(h, np.ones((1, 4), bool)).any()
+
+
 def test_update_to_weight_is_a_ratio_of_norms():
     before = {"W_i": np.array([[3.0, 4.0]]), "b_i": np.zeros(2)}
     after = {"W_i": np.array([[3.0, 4.1]]), "b_i": np.ones(2)}
@@ -598,6 +609,8 @@ def test_what_is_left_out_is_zero():
     found = internals.measure(run.spec, run.params, run.x)
     assert not found["d_h"].any()
     assert found["time_constant"].all()
+    narrow = Run("projection, peepholes, clips")
+    assert not internals.measure(narrow.spec, narrow.params, narrow.x)["d_c"].any()
 
 
 def test_the_slope_at_the_limits_is_a_fifth_of_the_largest():
