@@ -144,7 +144,10 @@ TESTS: dict[str, list[str]] = {
     "conformance.compare": _JUDGED,
     "conformance.yardstick": _JUDGED,
     "conformance.rounding": _JUDGED,
-    "conformance.tolerances": _JUDGED,
+    "conformance.tolerances": [
+        *_JUDGED,
+        "tests/test_zoo_parts.py::test_a_wrong_answer_is_that_of_the_nearest_bug",
+    ],
     "conformance.case": ["tests/test_conformance_report.py"],
     "conformance.report": ["tests/test_conformance_report.py"],
     "conformance.sampled_yardstick": ["tests/test_sampled_yardstick.py"],
