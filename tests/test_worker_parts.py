@@ -245,10 +245,11 @@ def saying(piece, case, **fields):
 @pytest.fixture
 def workers(monkeypatch):
     """In place of processes: how many cases each does before it ends, and how it ends."""
-    script, started = [], []
+    script, started, patience = [], [], set()
 
     def run_worker(job, cases, part, piece, tell):
         started.append((job.row.name, part, len(piece.reports)))
+        patience.add(job.silence_seconds)
         many, reason, versions = script.pop(0) if script else (len(cases), "", True)
         if versions:
             hello = {"versions": {"of": job.row.name}, "import_seconds": 3.0 + len(started)}
@@ -259,7 +260,7 @@ def workers(monkeypatch):
         return reason
 
     monkeypatch.setattr(runner, "_run_worker", run_worker)
-    return SimpleNamespace(script=script, started=started)
+    return SimpleNamespace(script=script, started=started, patience=patience)
 
 
 def piece_of(cases, heard):
@@ -462,6 +463,7 @@ def test_every_implementation_has_a_report_in_the_order_of_the_names(registered,
     assert 4.0 <= reports[0].import_seconds <= 5.0
     assert sorted(heard) == [("first", 1, 1), ("second", 1, 1)]
     assert {part for _, part, _ in workers.started} == {"0/1"}
+    assert workers.patience == {180}
     only = runner.verify_implementations(["second"], "quick", dtypes=("bfloat16",), processes=1)
     assert [report.implementation for report in only] == ["second"]
 
