@@ -206,3 +206,28 @@ def test_arrays_of_another_shape_or_name_are_refused(params):
     for some in wrong:
         with pytest.raises(ValueError, match=r"torch arrays have shapes .* expected"):
             from_layout("torch", PROJECTED, some)
+
+
+def test_keras_arrays_of_a_normalized_layer_have_their_gains_and_shift():
+    spec = Spec(input_size=2, hidden_size=3, layer_norm=True)
+    params = normal(np.random.default_rng(0), spec.param_shapes)
+    arrays = to_layout("keras", spec, params)
+    assert list(arrays) == [
+        "kernel", "recurrent_kernel", "bias", "kernel_gain", "recurrent_gain", "cell_gain",
+        "cell_shift",
+    ]  # fmt: skip
+    np.testing.assert_array_equal(arrays["cell_gain"], params["gain_c"])
+    np.testing.assert_array_equal(arrays["cell_shift"], params["shift_c"])
+    np.testing.assert_array_equal(arrays["kernel_gain"][3:6], params["gain_W_f"])
+    np.testing.assert_array_equal(arrays["recurrent_gain"][9:], params["gain_U_o"])
+    for name, a in from_layout("keras", spec, arrays).items():
+        np.testing.assert_array_equal(a, params[name])
+
+
+def test_a_vector_has_no_place_for_what_its_layout_lacks():
+    spec = Spec(input_size=2, hidden_size=3, peepholes="f")
+    params = normal(np.random.default_rng(0), spec.param_shapes)
+    with pytest.raises(ValueError, match="'cudnn' has no place for p_f"):
+        to_vector(
+            "cudnn", [SPEC, spec], [normal(np.random.default_rng(0), SPEC.param_shapes), params]
+        )
