@@ -124,6 +124,25 @@ def test_longer_yardsticks_are_of_16_and_100_runs_of_another_seed():
     assert third == larger(sixteen, yardstick(case, samples=100, seed=1))
 
 
+def test_runs_are_as_many_as_are_stated(monkeypatch):
+    """Counted: one run more seldom makes an error larger."""
+    module, asked = importlib.import_module("lstm_oracle.conformance.yardstick"), []
+
+    def measured(case, samples, seed):
+        asked.append((case.dtype, samples, seed))
+        return {}
+
+    monkeypatch.setattr(module, "_measure", measured)
+    for dtype in ("float64", "float32", "float16", "bfloat16"):
+        yardstick(plain(dtype))
+        brief_yardstick(plain(dtype))
+    usual = (("float64", 8), ("float32", 4), ("float16", 4), ("bfloat16", 4))
+    assert asked == [one for dtype, n in usual for one in ((dtype, n, 0), (dtype, 2, 0))]
+    asked.clear()
+    assert list(longer_yardsticks(plain(), {})) == [{}, {}]
+    assert asked == [("float64", 16, 1), ("float64", 100, 1)]
+
+
 def test_a_yardstick_that_is_measured_is_measured_longer_where_the_answer_is_in_doubt(monkeypatch):
     module, case = importlib.import_module("lstm_oracle.conformance.compare"), plain()
     first = flat(case, 1e-6)
