@@ -372,11 +372,20 @@ def test_yardsticks_are_written_in_order_and_a_worker_that_is_gone_is_let_go():
         futures[id(case)] = Future()
         futures[id(case)].set_result(yardstick(case))
     job = runner._Job(ROW, "quick", ["float32"], futures, 9.0)
-    stdin = io.StringIO()
-    stdin.close = lambda: None
-    runner._feed(SimpleNamespace(stdin=stdin), job, cases)
-    read = [worker._read_yardstick(line) for line in stdin.getvalue().splitlines()]
+    written = []
+
+    class Stdin(io.StringIO):
+        def flush(self):
+            written.append(self.getvalue())
+
+        def close(self):
+            written.append("closed")
+
+    runner._feed(SimpleNamespace(stdin=Stdin()), job, cases)
+    read = [worker._read_yardstick(line) for line in written[1].splitlines()]
     assert read == [yardstick(case) for case in cases]
+    assert len(written[0].splitlines()) == 1  # as soon as it is measured
+    assert written[2:] == ["closed"]
     runner._feed(SimpleNamespace(stdin=None), job, cases)
 
     def gone(text):
