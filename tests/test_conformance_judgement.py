@@ -11,7 +11,7 @@ import pytest
 from lstm_oracle.conformance import compare, matrix, textbook, tolerances, truth, yardstick
 from lstm_oracle.conformance import rounding as rounding_module
 from lstm_oracle.conformance.case import Case, run_oracle
-from lstm_oracle.conformance.rounding import Rounding
+from lstm_oracle.conformance.rounding import Rounding, to_format
 from lstm_oracle.conformance.yardstick import (
     Deviation,
     brief_yardstick,
@@ -383,6 +383,21 @@ def test_float64_is_moved_by_one_unit_once_in_twelve():
     np.testing.assert_allclose(counts / 200_000, [1 / 24, 22 / 24, 1 / 24], atol=0.01)
 
 
+def test_one_number_in_twelve_is_moved():
+    moved = [rounder("float64", seed)(np.full(8000, 1.5)) != 1.5 for seed in range(40)]
+    assert np.mean(moved) == pytest.approx(1 / 12, abs=0.0015)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_any_number_is_rounded_to_a_format_and_an_unknown_one_is_refused(dtype):
+    for given in (0.1, [0.1, -3.3], np.array(7), np.float32(0.1)):
+        expected = np.asarray(given, np.float64).astype(dtype).astype(np.float64)
+        np.testing.assert_array_equal(to_format(given, dtype), expected)
+        assert to_format(given, dtype).dtype == np.float64
+    with pytest.raises(ValueError, match="dtype is 'int8', expected one of float64"):
+        to_format(0.1, "int8")
+
+
 def test_functions_of_libraries_are_off_by_up_to_three_roundoffs():
     off = (rounder("float32").library(np.ones(100_000)) - 1) * 2.0**24
     assert 2.99 < off.max() <= 3
@@ -405,6 +420,8 @@ def test_float16_ends_at_65504_and_has_steps_of_2_to_the_minus_24():
     small = rounder("float16")(np.full(20_000, 2.25 * 2.0**-24))
     np.testing.assert_array_equal(np.unique(small * 2.0**24), [2, 3])
     assert np.mean(small * 2.0**24) == pytest.approx(2.25, abs=0.02)
+    least = rounder("float16")(np.full(1000, 2.0**-15 + 2.0**-25))
+    np.testing.assert_array_equal(np.unique(least), [2.0**-15, 2.0**-15 + 2.0**-24])
     edge = rounder("float16")(np.full(1000, 2.0**-14 * (1 + 2.0**-10)))
     np.testing.assert_array_equal(np.unique(edge), 2.0**-14 * (1 + 2.0**-10))
 
@@ -427,6 +444,13 @@ def test_a_sum_has_the_shape_and_value_of_numpys(axis, keepdims):
     got = rounder("float32").array(a).sum(axis=axis, keepdims=keepdims)
     np.testing.assert_array_equal(np.asarray(got), a.sum(axis=axis, keepdims=keepdims))
     assert np.shape(got) == a.sum(axis=axis, keepdims=keepdims).shape
+
+
+def test_a_reduction_without_an_axis_takes_the_first():
+    a = np.arange(24.0).reshape(2, 3, 4)
+    np.testing.assert_array_equal(
+        np.asarray(np.add.reduce(rounder("float32").array(a))), a.sum(axis=0)
+    )
 
 
 @pytest.mark.parametrize(

@@ -385,7 +385,7 @@ def test_yardsticks_are_written_in_order_and_a_worker_that_is_gone_is_let_go():
     read = [worker._read_yardstick(line) for line in written[1].splitlines()]
     assert read == [yardstick(case) for case in cases]
     assert len(written[0].splitlines()) == 1  # as soon as it is measured
-    assert written[2:] == ["closed"]
+    assert written[2] == "closed"
     runner._feed(SimpleNamespace(stdin=None), job, cases)
 
     def gone(text):
