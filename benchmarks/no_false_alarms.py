@@ -69,6 +69,7 @@ COMPILED = {"jax": 6}  # ten implementations take half a second each for one
 BLOCK = 25  # cases between two notes of progress
 DEFECTS_IN = 6  # one case in so many is asked for the smallest defect: its yardsticks are long
 FOUND = 0.99  # the probability that the smallest defect is stated for
+USUAL = 0.90  # and that of problems without the worst conditioned tenth
 STEPS = 12  # of bisection in log2(eps)
 REACH = (-2.0, 30.0)  # log2(eps / u) between which it is looked for
 NOT_FOUND = 99.0
@@ -475,12 +476,13 @@ def _of_dtype(verdicts: list[dict[str, Any]], u: float) -> dict[str, Any]:
 
 
 def _psychometric(smallest: list[float], u: float) -> dict[str, Any]:
-    """The probability that a defect of a size is found, and the size found with 99 %."""
+    """The probability that a defect of a size is found, and the sizes found with 90 and 99 %."""
     ordered = np.sort(smallest)
-    at = float(ordered[min(len(ordered) - 1, math.ceil(FOUND * len(ordered)) - 1)])
+    usual, at = (float(ordered[math.ceil(p * len(ordered)) - 1]) for p in (USUAL, FOUND))
     curve = {str(k): float(np.mean(ordered <= k)) for k in range(0, 25, 2)}
     return {
         "answers": len(ordered),
+        "found_with_90_percent": 2.0**usual * u,
         "found_with_99_percent": 2.0**at * u,
         "in_unit_roundoffs": 2.0**at,
         "probability_by_log2_of_unit_roundoffs": curve,

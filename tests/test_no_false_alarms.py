@@ -101,17 +101,18 @@ def test_every_block_can_be_exchanged():
         assert differs == {name}
 
 
-def test_the_size_found_with_99_percent_is_a_quantile_of_the_smallest_that_are_found():
+def test_the_sizes_found_with_90_and_99_percent_are_quantiles_of_the_smallest_that_are_found():
     found = bench._psychometric([*np.linspace(0, 10, 1000)], 2.0**-24)
     assert found["in_unit_roundoffs"] == pytest.approx(2**9.9, rel=0.02)
     assert found["found_with_99_percent"] == pytest.approx(2 ** (9.9 - 24), rel=0.02)
+    assert found["found_with_90_percent"] == pytest.approx(2 ** (9.0 - 24), rel=0.02)
     assert found["probability_by_log2_of_unit_roundoffs"]["4"] == pytest.approx(0.4, abs=0.01)
 
 
-def test_the_kept_sweep_has_ten_thousand_configurations_and_few_alarms(repository):
+def test_the_kept_sweep_has_ten_thousand_configurations_and_no_alarm(repository):
     kept = json.loads((repository / "benchmarks/results/no_false_alarms.json").read_text())
     found = bench.summary(kept)
     assert found == kept["summary"]
     assert found["configurations"] >= bench.CONFIGURATIONS
     assert found["errors"] == []
-    assert len({alarm.partition(":")[0] for alarm in found["false_alarms"]}) <= 1
+    assert found["false_alarms"] == []
