@@ -70,6 +70,7 @@ _MATRIX = [
         "a_layer_is_what_the_name_of_its_recipe_says",
         "the_quick_level_has_one_case_of_each_kind",
         "masks_are_what_they_are_called",
+        "a_hole_in_the_middle_is_of_two_steps_or_more",
         "numbers_have_the_sizes_that_gates_work_at",
         "only_the_cotangents_that_are_named_are_not_zero",
         "state_mask_and_padding_are_there_where_they_are_asked_for",

@@ -223,6 +223,7 @@ def test_the_quick_level_has_one_case_of_each_kind():
     options = {name for name in dtypes if name.startswith(("unrolled", "implementation"))}
     assert {one for one, asked in dtypes.items() if asked == WIDE[1:]} == options
     assert dtypes["wide, B 8, T 20"] == ("float32", "bfloat16")
+    assert len(options) == 6
     assert sum(asked == WIDE for asked in dtypes.values()) == 34
     assert sum(asked == WIDE[:1] for asked in dtypes.values()) == 25
 
@@ -262,6 +263,12 @@ def test_masks_are_what_they_are_called(B, T):
         assert holes[1 % B, 0] == 1
         assert all(holes[b, middle] for b in range(B) if b != 1 % B)
         assert B == 1 or 0.3 < holes.mean() < 0.9
+
+
+def test_a_hole_in_the_middle_is_of_two_steps_or_more():
+    after = [drawn(mask="holes", B=3, T=T).mask[1, T // 2 + 2] for T in range(5, 15)]
+    assert any(after)
+    assert not all(after)
 
 
 def test_numbers_have_the_sizes_that_gates_work_at():

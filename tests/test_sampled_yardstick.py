@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import importlib
+
 import numpy as np
 import pytest
 
@@ -11,9 +14,11 @@ from lstm_oracle.conformance.sampled_yardstick import (
     longer_sampled_yardsticks,
     sampled_yardstick,
 )
-from lstm_oracle.conformance.yardstick import brief_yardstick, yardstick
+from lstm_oracle.conformance.yardstick import brief_yardstick, truth, yardstick
 from lstm_oracle.reference.spec import Spec, state_shapes
 from lstm_oracle.reference.tree import map_leaves
+
+sampled_module = importlib.import_module("lstm_oracle.conformance.sampled_yardstick")
 
 
 def make_case(dtype, B=24, T=12, cotangents=1.0):
@@ -118,3 +123,44 @@ def test_a_brief_yardstick_is_never_larger():
         for short, whole in zip(deviation, usual[name], strict=True):
             assert whole / 8 <= short <= whole, name
     assert brief != usual
+
+
+def test_a_block_that_is_zero_is_measured_against_its_kind():
+    """As `deviation` does: an error everywhere as large as the largest value is 1."""
+
+    def view(blocks):
+        return {"y": blocks["y"] - truth(case).y, "state.h": 0 * blocks["state.h"] + 8}
+
+    case = make_case("float32", B=3)
+    errors = sampled_module._Errors(case, case, view)
+    errors.add(truth(case))
+    assert errors.relative(4.0)["y"] == (0.0, 0.0)
+    errors.add(dataclasses.replace(truth(case), y=truth(case).y + 8))
+    norm, entry = errors.relative(4.0)["y"]
+    assert (norm, entry) == (pytest.approx(2.0), pytest.approx(1.0))
+
+
+def test_of_a_sequence_that_takes_too_long_fewer_runs_are_made(monkeypatch):
+    case, seeds = make_case("float32", B=3), []
+
+    def run(part, witness, seed):
+        seeds.append((len(part.x), *seed))
+        return witness(part)
+
+    monkeypatch.setattr(sampled_module, "run_rounded", run)
+    for share, samples in ((0.6, 2), (0.1, 1), (1.0, 4), (1.9, 4)):
+        seeds.clear()
+        sampled_yardstick(case, products=products(case, share), seed=7)
+        assert seeds == [(1, 7, sample, n) for sample in range(samples) for n in (0, 1)]
+
+
+def test_longer_yardsticks_have_as_many_products_as_the_first(monkeypatch):
+    case, asked = make_case("float32", B=3), []
+
+    def sampled(of, *, view, products, samples, seed):
+        asked.append((of is case, products, samples, seed))
+        return sampled_module.Sampled({}, 1)
+
+    monkeypatch.setattr(sampled_module, "sampled_yardstick", sampled)
+    assert list(longer_sampled_yardsticks(case, {}, products=800.0)) == [{}, {}]
+    assert asked == [(True, 200.0, 16, 1), (True, 32.0, 100, 1)]
