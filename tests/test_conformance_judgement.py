@@ -243,6 +243,7 @@ def test_a_block_that_is_zero_is_measured_against_its_family_then_its_kind_then_
     }  # fmt: skip
     assert scales(blocks) == expected
     assert scales({"y": np.zeros(2), "d_x": np.zeros(0)}) == {"y": 1, "d_x": 1}
+    assert scales({"y": np.array([5.0]), "state.h": np.zeros(0)}) == {"y": 5, "state.h": 5}
 
 
 def test_deviations_are_relative_to_norm_and_largest_entry():
