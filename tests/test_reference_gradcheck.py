@@ -176,6 +176,28 @@ def test_central_differences_of_a_float32_function_take_a_step_that_it_sees():
     np.testing.assert_allclose(got["x"], [3, 12, 27], rtol=1e-3)
 
 
+def test_central_differences_of_whole_numbers_and_of_one_number_are_taken():
+    got = gradcheck.central_difference(lambda a: (a["x"] ** 2).sum(), {"x": np.array([1, 3])})
+    np.testing.assert_allclose(got["x"], [2, 6], rtol=1e-8)
+    assert gradcheck.central_difference(lambda x: x**2, 3.0) == pytest.approx(6, rel=1e-8)
+
+
+def test_remainders_of_single_precision_arrays_are_taken_in_double():
+    x = np.array([0.1, 0.7], np.float32)
+    rate = gradcheck.taylor_rate(
+        lambda a: (a["x"] ** 3).sum(), {"x": x}, {"x": 3 * x.astype(np.float64) ** 2},
+        {"x": np.ones(2, np.float32)}, steps=(1e-4, 5e-5, 2.5e-5),
+    )  # fmt: skip
+    assert rate == pytest.approx(2, abs=0.01)
+
+
+def test_a_gradient_that_is_none_counts_as_zero():
+    arrays = {"x": np.array([1.0, 2.0]), "unused": np.ones(3)}
+    gradients = {"x": 3 * arrays["x"] ** 2, "unused": None}
+    rate = gradcheck.taylor_rate(lambda a: (a["x"] ** 3).sum(), arrays, gradients, arrays)
+    assert rate == pytest.approx(2, abs=0.05)
+
+
 def test_numbers_without_axes_are_differentiated():
     got = gradcheck.complex_step(lambda x: x**2, 3.0)
     assert got.shape == ()
