@@ -190,12 +190,9 @@ NOT_YET: tuple[str, ...] = (
     "reference.tangent",
     "reference.layouts",
     "conformance.rounding",
-    "conformance.tolerances",
-    "conformance.sampled_yardstick",
     "conformance.textbook",
     "conformance.vectors.cases",
     "conformance.matrix",
-    "conformance.runner",
 )
 _FRAMEWORKS = (
     "it drives PyTorch, JAX, TensorFlow or Keras, whose threads do not survive the fork that a "
