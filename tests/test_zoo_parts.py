@@ -307,10 +307,10 @@ def test_gradients_are_clipped_to_a_norm_of_a_thousand():
 def test_small_gradients_are_set_to_zero_and_values_are_not():
     found = around(
         "small-gradients-flushed",
-        answer(y=np.array([1e-9]), d_x=np.array([9.9e-8, -9.9e-8, 1.1e-7, -1.1e-7, 2.0])),
+        answer(y=np.array([1e-9]), d_x=np.array([9.9e-8, -9.9e-8, 1e-7, -1.1e-7, 2.0])),
         None,
     )
-    np.testing.assert_array_equal(found.d_x, [0, 0, 1.1e-7, -1.1e-7, 2.0])
+    np.testing.assert_array_equal(found.d_x, [0, 0, 1e-7, -1.1e-7, 2.0])
     assert found.y == [1e-9]
 
 
