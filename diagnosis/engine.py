@@ -91,7 +91,8 @@ def diagnose(
     x, y, validation_data, validation_split, batch_size, epochs, class_weight, sample_weight,
     shuffle, callbacks
         What would be passed to `model.fit`. Callbacks are not run; of EarlyStopping it is worked
-        out when it would stop.
+        out when it would stop, and the rate is cut as ReduceLROnPlateau would for the training
+        loss.
     budget : "quick" (20 s), "standard" (2 min), "thorough" (15 min), or seconds
         How long the experiments may take, the import of the backend apart.
     seed : int
@@ -228,6 +229,8 @@ class _Examiner:
         return True
 
     def _experiment(self) -> bool:
+        plateau = experiments.rate_cut_on_plateaus(self.callbacks)
+        self.setup = self.setup if plateau is None else self.setup.changed(plateau=plateau)
         suspicion = examination.suspicions(self.setup)
         stopped = experiments.stopped_early(self.lab, self.setup, self.callbacks, self.seed)
         if stopped is not None:
@@ -616,8 +619,8 @@ class _Examiner:
             (_one(setup.held_out.x), _one(setup.held_out.y)),
             {"batch_size": setup.batch_size, "epochs": setup.epochs, "shuffle": setup.shuffle,
              "class_weight": setup.class_weight,
-             "callbacks": [keras.callbacks.ReduceLROnPlateau("loss", factor=0.3, patience=2)]
-                          if setup.reduce_on_plateau else []},
+             "callbacks": [keras.callbacks.ReduceLROnPlateau("loss", **setup.plateau._asdict())]
+                          if setup.plateau else []},
         )  # fmt: skip
 
 

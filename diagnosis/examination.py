@@ -86,7 +86,7 @@ def _look_at_optimizer(setup: Setup) -> dict[str, float]:
 
 def _look_at_batches(setup: Setup) -> dict[str, float]:
     share = setup.batch_size / max(1, len(setup.train))
-    scheduled = isinstance(setup.optimizer["config"]["learning_rate"], dict)
+    scheduled = isinstance(setup.optimizer["config"]["learning_rate"], dict) or setup.plateau
     found = {"constant-rate": 1.5 if scheduled else 0.0}
     found |= {"batch-smaller": 2.0 if share > 0.25 else 0.5, "train-longer": 0.0}
     if setup.batch_size < 4:
@@ -362,7 +362,11 @@ def _constant_features(setup: Setup) -> list[Finding]:
 def _time_index(setup: Setup) -> list[Finding]:
     """Every sequence the same ramp: the inputs count steps and say nothing else."""
     x = setup.train.x[0]
-    if x.ndim != 3 or x.shape[1] < 3 or x.dtype.kind != "f":
+    if len(setup.train.x) != 1 or x.ndim < 2 or x.dtype.kind != "f":
+        return []
+    if x[0].size == 1:
+        return _row_number(x.ravel())
+    if x.ndim != 3 or x.shape[1] < 3:
         return []
     steps = np.diff(x.reshape(len(x), x.shape[1], -1), axis=1)
     size = float(np.abs(steps).mean())
@@ -378,6 +382,32 @@ def _time_index(setup: Setup) -> list[Finding]:
             Remedy("swap-axes", "Feed past values of the series, not their times.",
                    "x = windows of past values; y = the next value"),
             "Some input changes from sequence to sequence in more than its starting value.",
+        )
+    ]  # fmt: skip
+
+
+def _row_number(x: Array) -> list[Finding]:
+    """One number a sequence, no two alike, on a grid that they nearly fill: the rows are counted.
+
+    Nearly: a part may be held out.
+    """
+    steps = np.diff(np.sort(x.astype(np.float64)))
+    least = float(steps.min()) if len(steps) > 8 else 0.0
+    if not least > 0 or steps.sum() > 2 * len(steps) * least:
+        return []
+    off = float(np.abs(steps / least - np.round(steps / least)).max())
+    if off > 0.05:
+        return []
+    return [
+        Finding(
+            "LSTM020", "input-encoding", "error", 0.9,
+            f"the only input counts the rows, in steps of {least:g}: the network is shown the "
+            "clock and none of the values that it is to continue.",
+            (Evidence("largest distance from the grid, in steps", round(off, 4), 0.05,
+                      "float32"),),
+            Remedy("swap-axes", "Feed past values of the series, not their times.",
+                   "x = windows of past values; y = the next value"),
+            "Two sequences may have the same input, or it is no even count.",
         )
     ]  # fmt: skip
 

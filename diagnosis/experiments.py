@@ -21,7 +21,7 @@ from lstm_oracle.diagnosis import interventions as iv
 from lstm_oracle.diagnosis.interventions import Intervention
 from lstm_oracle.diagnosis.lab import Lab, Run
 from lstm_oracle.diagnosis.plain import plain
-from lstm_oracle.diagnosis.setup import Setup
+from lstm_oracle.diagnosis.setup import Plateau, Setup
 from lstm_oracle.diagnosis.task import as_list
 
 # A gain below this is within what two seeds of the same set-up differ by.
@@ -173,13 +173,44 @@ def stopped_early(lab: Lab, user: Setup, callbacks: Any, seed: int) -> Setup | N
         user, steps=epochs * user.steps_per_epoch, seed=seed, every=user.steps_per_epoch,
         deadline=0.8 * lab.seconds,
     )  # fmt: skip
-    best, at = -np.inf, 0
-    for epoch, value in enumerate(run.held_out_skill, 1):
-        if value > best:
-            best, at = value, epoch
-        elif epoch - at >= max(1, patience):
-            return user.changed(epochs=epoch) if epoch < user.epochs / 2 else None
+    epoch = min(stops_after(c, run, user.steps_per_epoch) for c in stoppers)
+    return user.changed(epochs=epoch) if epoch < user.epochs / 2 else None
+
+
+def rate_cut_on_plateaus(callbacks: Any) -> Plateau | None:
+    """What a ReduceLROnPlateau that watches the training loss does, or None."""
+    for callback in as_list(callbacks):
+        if isinstance(callback, keras.callbacks.ReduceLROnPlateau) and callback.monitor == "loss":
+            told = Plateau(**{name: getattr(callback, name) for name in Plateau._fields})
+            return told._replace(min_delta=abs(told.min_delta))  # Keras turns its sign in `fit`
     return None
+
+
+def stops_after(stopper: Any, run: Run, steps_per_epoch: int) -> float:
+    """The epochs after which a keras.callbacks.EarlyStopping ends a training; inf: it does not.
+
+    It watches the training loss, or a skill in place of what else it is told to watch.
+    """
+    least = abs(stopper.min_delta)
+    if stopper.monitor == "loss":
+        whole = len(run.losses) // steps_per_epoch * steps_per_epoch
+        watched = -run.losses[:whole].reshape(-1, steps_per_epoch).mean(1)
+    elif stopper.monitor.startswith("val_"):
+        watched = run.held_out_skill
+    else:
+        watched = run.train_skill
+    if stopper.monitor == "val_loss":
+        least = 0.0  # in units of the loss, and what is watched here is a skill
+    best, waited = -np.inf, 0
+    for epoch, value in enumerate(watched, 1):
+        if epoch <= stopper.start_from_epoch:
+            continue
+        waited += 1
+        if value - least > best:
+            best, waited = value, 0
+        elif waited >= stopper.patience and epoch > 1:
+            return epoch
+    return np.inf
 
 
 def search(

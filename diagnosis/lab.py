@@ -122,7 +122,7 @@ class Lab:
         skills: list[tuple[int, float, float]] = []
         seconds = 0.0  # of the updates alone, without the first, which may compile
         batches = _batches(data, setup, order)
-        plateau = _Plateau(bench.model.optimizer, setup)
+        plateau = _OnPlateau(bench.model.optimizer, setup)
         for step in range(1, steps + 1):
             began = self.clock()
             losses.append(_update(bench.model, next(batches), setup))
@@ -228,23 +228,28 @@ def _reset(bench: _Bench, setup: Setup, seed: int) -> None:
             layer.reset_states()
 
 
-class _Plateau:
-    """What `keras.callbacks.ReduceLROnPlateau("loss", factor=0.3, patience=2)` does."""
+class _OnPlateau:
+    """What `keras.callbacks.ReduceLROnPlateau("loss")` does."""
 
     def __init__(self, optimizer: keras.Optimizer, setup: Setup) -> None:
         self.optimizer, self.length = optimizer, setup.steps_per_epoch
-        self.on, self.best, self.waited = setup.reduce_on_plateau, np.inf, 0
+        self.told, self.best, self.waited, self.resting = setup.plateau, np.inf, 0, 0
 
     def look(self, losses: list[float]) -> None:
-        """At the end of an epoch, cut the rate if the loss has not fallen for two."""
-        if not self.on or len(losses) % self.length:
+        """At the end of an epoch, cut the rate if the loss has not fallen for some."""
+        if self.told is None or len(losses) % self.length:
             return
         mean = float(np.mean(losses[-self.length :]))
-        self.waited = 0 if mean < self.best - 1e-4 else self.waited + 1
-        self.best = min(self.best, mean)
-        if self.waited >= 2:
-            self.optimizer.learning_rate = 0.3 * float(self.optimizer.learning_rate)
-            self.waited = 0
+        if self.resting:
+            self.resting, self.waited = self.resting - 1, 0
+        if mean < self.best - self.told.min_delta:
+            self.best, self.waited = mean, 0
+        elif not self.resting:
+            self.waited += 1
+            if self.waited >= self.told.patience:
+                rate = float(self.optimizer.learning_rate) * self.told.factor
+                self.optimizer.learning_rate = max(rate, self.told.min_lr)
+                self.resting, self.waited = self.told.cooldown, 0
 
 
 def _batches(data: Data, setup: Setup, order: np.random.Generator) -> Any:

@@ -55,6 +55,16 @@ class Scale(NamedTuple):
         return bool((np.abs(self.mean) < 1e4 * self.deviation).all())
 
 
+class Plateau(NamedTuple):
+    """What a `keras.callbacks.ReduceLROnPlateau("loss")` is told."""
+
+    factor: float = 0.3
+    patience: int = 2
+    min_delta: float = 1e-4
+    cooldown: int = 0
+    min_lr: float = 0.0
+
+
 @dataclass(frozen=True, eq=False)
 class Setup:
     """Model, data and the arguments of `fit`."""
@@ -72,7 +82,7 @@ class Setup:
     shuffle: bool = True
     class_weight: dict[int, float] | None = None
     learning_rate: float | None = None  # None: the optimizer's own
-    reduce_on_plateau: bool = False  # of the training loss, after two epochs, to three tenths
+    plateau: Plateau | None = None  # what cuts the rate when the training loss stops falling
     fresh_weights: bool = False  # start from the initializers instead of from the model's weights
     x_scale: tuple[Scale | None, ...] = ()  # taken off each x as it is fed
     y_scale: tuple[tuple[Array, Array], ...] | None = None  # (mean, deviation) taken off each y

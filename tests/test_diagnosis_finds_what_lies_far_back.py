@@ -17,8 +17,9 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 T = 16
 
 
-def setup_with(*layers, steps=T, per_step=False):
-    model = keras.Sequential([keras.Input((steps, 2)), *layers, keras.layers.Dense(1)])
+def setup_with(*layers, steps=T, per_step=False, batch=None):
+    inputs = keras.Input((steps, 2), batch_size=batch)
+    model = keras.Sequential([inputs, *layers, keras.layers.Dense(1)])
     model.compile("adam", "mse")
     rng = np.random.default_rng(0)
     x = rng.normal(size=(40, steps, 2)).astype("float32")
@@ -71,6 +72,10 @@ def test_an_output_taken_at_the_first_step_misses_the_end_and_is_no_matter_of_me
 
 def test_an_output_taken_at_the_last_step_does_not_miss_the_end():
     assert not network.misses_the_end(setup_with(keras.layers.LSTM(3)))
+
+
+def test_a_model_bound_to_its_batch_is_not_asked_with_another():
+    assert not network.misses_the_end(setup_with(keras.layers.LSTM(3, stateful=True), batch=20))
 
 
 @pytest.mark.parametrize("bias", [-3.0, 1.0, 4.0])

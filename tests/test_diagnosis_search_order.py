@@ -124,6 +124,21 @@ def test_a_missing_value_makes_no_ramp():
     assert [f.cause for f in examination.certain_findings(holed)] == ["data-quality"]
 
 
+@pytest.mark.parametrize("mixed", [False, True])
+def test_an_only_input_that_counts_the_rows_is_named(mixed):
+    rng = np.random.default_rng(0)
+    count = (np.arange(200) / 150 - 0.5).astype("float32")[:, None, None]
+    count = rng.permutation(count) if mixed else count
+    layers = keras.layers.LSTM(2), keras.layers.Dense(1)
+    for x, causes in (
+        (count, ["input-encoding"]),
+        (rng.normal(size=(200, 1, 1)).astype("float32"), []),
+        (rng.integers(0, 50, (200, 1, 1)).astype("float32"), []),
+    ):
+        given = setup_with(*layers, x=x, y=rng.normal(size=200))
+        assert [f.cause for f in examination.certain_findings(given)] == causes
+
+
 def test_the_same_epochs_in_smaller_batches_are_not_cut_to_a_handful():
     user = setup_with(keras.layers.LSTM(2), keras.layers.Dense(1), epochs=60).changed(batch_size=32)
     smaller = user.changed(batch_size=2)

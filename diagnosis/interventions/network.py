@@ -347,8 +347,11 @@ def misses_the_end(setup: Setup) -> bool:
     is no such test: gates may have forgotten it.
     """
     x = setup.train.x[0]
-    turned = any(getattr(a, "go_backwards", False) for a in surgery.all_layers(setup.model))
-    if len(setup.train.x) != 1 or x.ndim < 2 or x.shape[1] < SHORT or turned:
+    special = any(
+        getattr(layer, "go_backwards", False) or getattr(layer, "stateful", False)
+        for layer in surgery.all_layers(setup.model)
+    )
+    if len(setup.train.x) != 1 or x.ndim < 2 or x.shape[1] < SHORT or special:
         return False
     some = np.ascontiguousarray(x[:8])
     exchanged = some.copy()

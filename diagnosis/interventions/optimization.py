@@ -10,7 +10,7 @@ import numpy as np
 from keras.optimizers.schedules import CosineDecay
 
 from lstm_oracle.diagnosis.interventions.base import Change
-from lstm_oracle.diagnosis.setup import Setup
+from lstm_oracle.diagnosis.setup import Plateau, Setup
 
 Array = np.ndarray
 
@@ -48,8 +48,8 @@ def adam(setup: Setup) -> Setup | None:
 
 
 def reference_optimizer(setup: Setup) -> Setup:
-    """Adam at 0.003, whatever there was."""
-    return _optimizer(setup, "Adam", 3e-3, global_clipnorm=1.0)
+    """Adam at a constant 0.003, whatever there was."""
+    return _optimizer(setup.changed(plateau=None), "Adam", 3e-3, global_clipnorm=1.0)
 
 
 def with_rate(rate: float) -> Callable[[Setup], Setup]:
@@ -102,16 +102,16 @@ def _scheduled(setup: Setup, schedule: Callable[[float, int], CosineDecay]) -> S
 
 def reduce_on_plateau(setup: Setup) -> Setup | None:
     """The rate cut to three tenths whenever the training loss has not fallen for two epochs."""
-    if isinstance(setup.optimizer["config"]["learning_rate"], dict) or setup.reduce_on_plateau:
+    if isinstance(setup.optimizer["config"]["learning_rate"], dict) or setup.plateau:
         return None
-    return setup.changed(reduce_on_plateau=True)
+    return setup.changed(plateau=Plateau())
 
 
 def constant_rate(setup: Setup) -> Setup | None:
     """The rate that a schedule starts from, kept."""
     if not isinstance(setup.optimizer["config"]["learning_rate"], dict):
-        return None
-    return with_rate(rate_of(setup))(setup)
+        return setup.changed(plateau=None) if setup.plateau else None
+    return with_rate(rate_of(setup))(setup.changed(plateau=None))
 
 
 def clip_gradients(setup: Setup) -> Setup | None:

@@ -1,0 +1,117 @@
+"""Callbacks that stop a training or cut its rate do in a diagnosis what they do in `fit`."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+keras = pytest.importorskip("keras", reason="Keras is not installed")
+
+from lstm_oracle.diagnosis import interventions as iv  # noqa: E402
+from lstm_oracle.diagnosis.experiments import rate_cut_on_plateaus, stops_after  # noqa: E402
+from lstm_oracle.diagnosis.intake import setup_of  # noqa: E402
+from lstm_oracle.diagnosis.lab import Run, _OnPlateau  # noqa: E402
+from lstm_oracle.diagnosis.setup import Plateau  # noqa: E402
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+PER_EPOCH = 3
+
+
+def losses_of(case):
+    """Falling, swinging and level stretches, a mean loss for each of twelve epochs."""
+    rng = np.random.default_rng(case)
+    steps = rng.choice([-0.4, -0.05, 0.0, 0.2], 12)
+    return 3 + np.cumsum(steps)
+
+
+class Told:
+    """As much of a model as a callback asks for."""
+
+    def __init__(self, rate=0.1):
+        self.optimizer = keras.optimizers.SGD(rate)
+        self.stop_training = False
+        self.metrics = []
+        self.loss = "mse"
+        self._compile_metrics = None
+
+    def get_weights(self):
+        return []
+
+
+def epochs_in_keras(callback, losses):
+    """After how many epochs Keras ends, and the rate after each of them."""
+    model = Told()
+    callback.set_model(model)
+    callback.on_train_begin()
+    rates = []
+    for epoch, loss in enumerate(losses):
+        callback.on_epoch_end(epoch, {"loss": loss, "accuracy": -loss, "val_accuracy": -loss})
+        rates.append(float(model.optimizer.learning_rate))
+        if model.stop_training:
+            return epoch + 1, rates
+    return np.inf, rates
+
+
+def run_of(losses):
+    each = np.repeat(losses, PER_EPOCH)
+    at = PER_EPOCH * np.arange(1, len(losses) + 1)
+    return Run(each, at, -losses, -losses, 100.0)
+
+
+@pytest.mark.parametrize("monitor", ["loss", "accuracy", "val_accuracy"])
+@pytest.mark.parametrize(
+    "told",
+    [{"patience": 0}, {"patience": 2}, {"patience": 1, "min_delta": 0.3},
+     {"patience": 0, "start_from_epoch": 4}],
+    ids=str,
+)  # fmt: skip
+def test_a_training_is_stopped_when_keras_stops_it(monitor, told):
+    for case in range(12):
+        stopper = keras.callbacks.EarlyStopping(
+            monitor, mode="min" if monitor == "loss" else "max", **told
+        )
+        expected, _ = epochs_in_keras(stopper, losses_of(case))
+        assert stops_after(stopper, run_of(losses_of(case)), PER_EPOCH) == expected
+
+
+@pytest.mark.parametrize(
+    "told",
+    [{"patience": 0}, {"patience": 2, "cooldown": 2}, {"patience": 1, "factor": 0.5},
+     {"patience": 1, "min_delta": 0.3, "min_lr": 0.02}, {"patience": 0, "cooldown": 1}],
+    ids=str,
+)  # fmt: skip
+def test_a_rate_is_cut_when_keras_cuts_it(told):
+    for case in range(12):
+        callback = keras.callbacks.ReduceLROnPlateau("loss", **told)
+        losses = losses_of(case)
+        _, expected = epochs_in_keras(callback, losses)
+        setup = SimpleNamespace(steps_per_epoch=PER_EPOCH, plateau=rate_cut_on_plateaus([callback]))
+        optimizer = keras.optimizers.SGD(0.1)
+        cut, seen, rates = _OnPlateau(optimizer, setup), [], []
+        for loss in np.repeat(losses, PER_EPOCH):
+            seen.append(float(loss))
+            cut.look(seen)
+            rates.append(float(optimizer.learning_rate))
+        np.testing.assert_allclose(rates[PER_EPOCH - 1 :: PER_EPOCH], expected, rtol=1e-6)
+
+
+def test_what_watches_something_else_is_left_out():
+    assert rate_cut_on_plateaus([keras.callbacks.ReduceLROnPlateau("val_loss")]) is None
+    assert rate_cut_on_plateaus(()) is None
+
+
+def test_a_rate_that_is_cut_can_be_kept_and_the_reference_keeps_its_own():
+    model = keras.Sequential([keras.Input((4, 2)), keras.layers.LSTM(2), keras.layers.Dense(1)])
+    model.compile("adam", "mse")
+    x, y = np.zeros((20, 4, 2), "float32"), np.arange(20.0)
+    setup = setup_of(
+        model, x, y, validation_data=None, validation_split=0.0, batch_size=8, epochs=2,
+        class_weight=None, sample_weight=None, shuffle=True, seed=0,
+    ).changed(plateau=Plateau(0.05, 0))  # fmt: skip
+    kept = iv.optimization.constant_rate(setup)
+    assert kept.plateau is None
+    assert iv.optimization.constant_rate(kept) is None
+    assert iv.optimization.reference_optimizer(setup).plateau is None
