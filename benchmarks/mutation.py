@@ -13,8 +13,7 @@ benchmarks/results/mutation/explained.json. Exit status 0: the score is 98 % or 
 of the forward and backward passes survives without an explanation.
 
 Mutants are run in the order of their keys, which are hashes: whatever has been run of a module is a
-sample of all, and of a module in SAMPLED no more than a sample is run. (What is kept of
-`conformance.yardstick` is not: its first 90 were run by line.)
+sample of all, and of a module in SAMPLED no more than a sample is run.
 
 What is not mutated stands in LEFT_OUT, with the reason.
 """
@@ -185,7 +184,7 @@ PASSES = tuple(f"reference.{name}" for name in (
     "cell", "gate_product", "masked_output", "scan", "carry", "normalize", "combinators", "passes",
     "activations",
 ))  # fmt: skip
-# What stands in TESTS and has not been run: every other module there has kept results.
+# What stands in TESTS and has not been run at all: every other module there has kept results.
 NOT_YET: tuple[str, ...] = ()
 _FRAMEWORKS = (
     "it drives PyTorch, JAX, TensorFlow or Keras, whose threads do not survive the fork that a "
