@@ -239,7 +239,7 @@ def drawn(dtype="float64", architecture=None, **fields):
     return matrix.draw(matrix.Recipe("a", architecture or sized(3, 4), **fields), dtype)
 
 
-@pytest.mark.parametrize(("B", "T"), [(1, 1), (1, 5), (2, 5), (3, 5), (4, 9)])
+@pytest.mark.parametrize(("B", "T"), [(1, 1), (1, 3), (1, 5), (2, 5), (3, 5), (4, 9)])
 def test_masks_are_what_they_are_called(B, T):
     masks = {kind: np.asarray(drawn(mask=kind, B=B, T=T).mask).astype(int) for kind in matrix.MASKS}
     assert all(mask.shape == (B, T) for mask in masks.values())
@@ -373,6 +373,8 @@ def scaled(spec, z, **fields):
         ({"o_activation": "hard_sigmoid_fifth"}, [2.4], False),
         ({"o_activation": "hard_sigmoid_fifth"}, [2.6], False),
         ({"o_activation": "hard_sigmoid_sixth"}, [-2.9, 3.1], True),
+        ({"o_activation": "hard_sigmoid_sixth"}, [-3.0005, 2.0], False),
+        ({"o_activation": "hard_sigmoid_fifth"}, [-2.5005, 2.0], False),
         ({"activation_clip": 1.0}, [0.9, 1.1], True),
         ({"activation_clip": 1.0}, [0.9], False),
         ({"activation_clip": 1.0}, [-1.0005, 0.5], False),
