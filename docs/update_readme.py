@@ -175,7 +175,7 @@ _CHECKS = {
 def zoo() -> str:
     """How many of the seeded bugs each check lets through."""
     kept = result("zoo_survivors")
-    rows = kept["bugs"].values()
+    rows, named = kept["bugs"].values(), result("check_naming")
     lines = [f"| of {len(rows)} seeded bugs | caught | survive | cannot be asked |"]
     lines.append("| --- | --: | --: | --: |")
     for name, title in _CHECKS.items():
@@ -186,7 +186,10 @@ def zoo() -> str:
     lines += [
         "",
         f"Of {orders['onnx']['of']} wrong orders of the gates, {orders['onnx']['survive']} pass "
-        f"the ONNX node tests and {orders['keras']['survive']} Keras' own; none passes the oracle.",
+        f"the ONNX node tests and {orders['keras']['survive']} Keras' own; none passes the oracle. "
+        f"Handed to `check` as a stranger's function, {named['seen']} of {named['of']} bugs and "
+        f"orders are seen, and {named['named']} called by their names "
+        "([`check_naming.json`](benchmarks/results/check_naming.json)).",
     ]
     return "\n".join(lines)
 
