@@ -250,8 +250,9 @@ def mutation() -> str:
     low, high = run.score(parts).interval()
     return (
         f"Of {every.run:,} small changes (another operator, number or condition, a dropped "
-        f"statement) in {len(run.TESTS)} modules of `reference/` and `conformance/`, {every.killed:,} "
-        f"are seen by a test ({every.value:.1%}), and of those in the forward and backward passes "
+        f"statement) in {len(run.TESTS)} modules of `reference/` and `conformance/`, "
+        f"{every.killed:,} are seen by a test ({every.value:.1%}), and of those in the forward and "
+        "backward passes "
         f"{passes.killed:,} of {passes.run:,}; {every.equivalent} more change nothing, each for a "
         "reason that stands in [`explained.json`](benchmarks/results/mutation/explained.json). "
         f"Of {len(parts)} of the modules a sample was run; of all their changes {low:.0%} to "
