@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from lstm_oracle.reference import Spec, backward, forward, gradcheck
+from lstm_oracle.reference import Bidirectional, Spec, backward, forward, gradcheck
 from lstm_oracle.reference.passes import Output
+from lstm_oracle.reference.spec import param_shapes
 from lstm_oracle.reference.tangent import tangent
 from lstm_oracle.reference.tree import flatten, map_leaves
 from tests.compare import assert_close
@@ -98,3 +99,16 @@ def test_the_first_order_remainder_vanishes_quadratically(seed):
         cotangent=d_y, steps=(1e-4, 5e-5, 2.5e-5, 1.25e-5),
     )  # fmt: skip
     assert rate >= 1.99
+
+
+def test_a_tangent_comes_with_the_output_whatever_stands_in_masked_steps():
+    layer = Spec(input_size=2, hidden_size=3)
+    both = Bidirectional(layer, layer)
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((2, 4, 2))
+    mask = np.array([[True, True, False, False], [True, True, True, True]])
+    params = normal(rng, param_shapes(both))
+    poisoned = np.where(mask[..., None], x, np.nan)
+    output, d_output = tangent(both, params, poisoned, mask=mask, d_x=x)
+    assert_close(output, forward(both, params, x, None, mask)[0])
+    assert all(np.isfinite(leaf).all() for leaf in flatten(d_output).values())
