@@ -399,6 +399,14 @@ def test_any_number_is_rounded_to_a_format_and_an_unknown_one_is_refused(dtype):
         to_format(0.1, "int8")
 
 
+def test_the_smallest_normal_number_of_float16_is_rounded_like_those_above_it():
+    below, least = 2.0**-14 - 2.0**-24, 2.0**-14
+    for value in (below, least, 1.5):
+        np.testing.assert_array_equal(rounder("float16")(np.full(1000, value)), value)
+    huge = rounder("float32").library(np.full(1000, 1e30))
+    assert 1e-8 < np.std(huge / 1e30) < 1e-6
+
+
 def test_functions_of_libraries_are_off_by_up_to_three_roundoffs():
     off = (rounder("float32").library(np.ones(100_000)) - 1) * 2.0**24
     assert 2.99 < off.max() <= 3
