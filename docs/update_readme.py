@@ -223,8 +223,8 @@ def fault_bench() -> str:
     lines += [
         "",
         f"{ours['cases']} of the {ours['cases_in_part']} set-ups of the part of the bench that is "
-        "only measured on, a subset by the hash of their names (the last two rows: those of them "
-        "that stood in the bench when they were run); Wilson's 95 % intervals. "
+        "only measured on, the rivals on a subset of them by the hash of their names; Wilson's "
+        "95 % intervals. "
         f"`diagnose` took {ours['seconds']['median']:.0f} {what[ours['clock']]} (median; at most "
         f"{ours['seconds']['worst']:.0f}), from which its budget was read "
         f"(TensorFlow {kept['versions']['tensorflow-cpu']}, Keras {kept['versions']['keras']}, "
