@@ -489,6 +489,20 @@ def test_moving_numbers_does_not_round_them():
         np.testing.assert_array_equal(np.abs(np.asarray(moved))[:500], np.asarray(a))
 
 
+def test_moving_numbers_of_float64_does_not_round_them():
+    a = rounder("float64").array(np.random.default_rng(0).normal(size=500))
+    for moved in (-a, abs(a), np.maximum(a, -9), np.where(a > 0, a, -a), np.concatenate([a])):
+        np.testing.assert_array_equal(np.abs(np.asarray(moved)), np.abs(np.asarray(a)))
+
+
+def test_a_single_number_and_an_array_changed_in_place_stay_rounded():
+    a = rounder("bfloat16").array(np.arange(1.0, 6.0))
+    assert isinstance(np.maximum.reduce(a), rounding_module.RandomlyRounded)
+    a /= 3
+    assert isinstance(a, rounding_module.RandomlyRounded)
+    np.testing.assert_array_equal(rounding_module.to_format(a, "bfloat16"), np.asarray(a))
+
+
 def test_large_arrays_are_rounded_like_small_ones():
     size = rounding_module._POOL
     rounded = rounder("bfloat16")(np.full(size, 1 + 2.0**-8))

@@ -56,6 +56,38 @@ def test_torch_arrays_stand_as_torch_documents_them(params):
     assert not arrays["bias_hh"].any()
 
 
+def test_tf1_arrays_stand_as_its_cells_have_them(params):
+    spec = Spec(input_size=2, hidden_size=3, projection_size=1, peepholes="o")
+    params |= normal(np.random.default_rng(1), {"p_o": (3,)})
+    arrays = to_layout("tf1", spec, params)
+    assert list(arrays) == [
+        "kernel", "bias", "w_i_diag", "w_f_diag", "w_o_diag", "projection/kernel",
+    ]  # fmt: skip
+    kernel = np.block([[params[f"{letter}_{k}"] for k in "igfo"] for letter in "WU"])
+    np.testing.assert_array_equal(arrays["kernel"], kernel)
+    # forget_bias = 1 is added when the cell runs, and its peepholes are all there.
+    b_f = params["b_f"] - 1
+    bias = np.concatenate([params["b_i"], params["b_g"], b_f, params["b_o"]])
+    np.testing.assert_array_equal(arrays["bias"], bias)
+    assert not arrays["w_i_diag"].any()
+    assert not arrays["w_f_diag"].any()
+    np.testing.assert_array_equal(arrays["w_o_diag"], params["p_o"])
+
+
+def test_equinox_arrays_stand_as_pytorchs(params):
+    params = normal(np.random.default_rng(0), SPEC.param_shapes)
+    ours, torchs = (to_layout(name, SPEC, params) for name in ("equinox", "torch"))
+    for name, other in zip(ours, ("weight_ih", "weight_hh", "bias_ih"), strict=True):
+        np.testing.assert_array_equal(ours[name], torchs[other])
+
+
+def test_haiku_adds_one_to_the_forget_gate_when_it_runs(params):
+    params = normal(np.random.default_rng(0), SPEC.param_shapes)
+    arrays = to_layout("haiku", SPEC, params)
+    assert {name: a.shape for name, a in arrays.items()} == {"w": (5, 12), "b": (12,)}
+    np.testing.assert_array_equal(arrays["b"][6:9], params["b_f"] - 1)
+
+
 def test_a_row_of_ones_own_concatenates_x_and_h_and_moves_the_forget_bias():
     haiku = Layout("igfo", (Block("w", ("W", "U")), Block("b", ("b",))), forget_bias=1.0)
     params = normal(np.random.default_rng(0), SPEC.param_shapes)
@@ -116,6 +148,17 @@ def test_flashrnn_computes_the_layer_from_its_arrays(layer, N):
         ys.append(h.reshape(2, 4))
     np.testing.assert_allclose(np.stack(ys, axis=1), expected.y, rtol=1e-13)
     np.testing.assert_allclose(c.reshape(2, 4), expected.state.c, rtol=1e-13)
+
+
+def test_two_heads_of_three_units_come_back_where_they_were():
+    spec = Spec(input_size=2, hidden_size=6)
+    params = normal(np.random.default_rng(0), spec.param_shapes)
+    apart = np.kron(np.eye(2), np.ones((3, 3)))
+    params |= {name: a * apart for name, a in params.items() if name.startswith("U")}
+    row = replace(LAYOUTS["flashrnn"], heads=2)
+    back = from_layout(row, spec, to_layout(row, spec, params))
+    for name, array in params.items():
+        np.testing.assert_array_equal(back[name], array)
 
 
 def test_heads_cannot_store_what_connects_them(layer):
