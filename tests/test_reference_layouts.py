@@ -251,6 +251,15 @@ def test_arrays_of_another_shape_or_name_are_refused(params):
             from_layout("torch", PROJECTED, some)
 
 
+def test_parameters_of_another_shape_or_name_are_refused():
+    params = normal(np.random.default_rng(0), SPEC.param_shapes)
+    for wrong in (params | {"W_i": params["W_i"].T}, params | {"p_i": params["b_i"]}):
+        with pytest.raises(ValueError, match=r"params have shapes .* expected .* Pass every array"):
+            to_layout("torch", SPEC, wrong)
+        with pytest.raises(ValueError, match=r"params have shapes"):
+            to_vector("cudnn", [SPEC], [wrong])
+
+
 def test_keras_arrays_of_a_normalized_layer_have_their_gains_and_shift():
     spec = Spec(input_size=2, hidden_size=3, layer_norm=True)
     params = normal(np.random.default_rng(0), spec.param_shapes)
