@@ -352,7 +352,7 @@ def _read(
     for array_name, parts in _arrays(row, spec):
         rest = _disoriented(row, np.asarray(arrays[array_name]), parts[0][0][0])
         for names in parts:
-            shape = shapes.get(names[0].replace("b2", "b"), (spec.hidden_size,))
+            shape = shapes.get(names[0], (spec.hidden_size,))
             rows = shape[0] if len(shape) == 2 else shape[0] * len(names)
             block, rest = rest[:rows], rest[rows:]
             params |= zip(names, np.split(block, len(names), axis=-1), strict=True)
