@@ -540,7 +540,7 @@ class _Examiner:
     def _verdict(self, findings: tuple[Finding, ...]) -> str:
         bad = [f for f in findings if f.severity in ("error", "warning")]
         if bad:
-            more = f", and {len(bad) - 1} more" if len(bad) > 1 else ""
+            more = f" And {len(bad) - 1} more." if len(bad) > 1 else ""
             return f"{bad[0].cause}: {bad[0].summary}{more}"
         if self.not_a_bug:
             return f"Not a bug. {self.not_a_bug[0]}"
