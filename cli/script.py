@@ -22,6 +22,7 @@ from types import ModuleType
 from typing import Any
 
 from lstm_oracle.cli.errors import CommandError
+from lstm_oracle.cli.loops import calls_of
 
 # Arguments of `fit` that `diagnose` takes as they are.
 _SAME = ("y", "validation_data", "validation_split", "epochs", "class_weight", "sample_weight")
@@ -157,18 +158,18 @@ class _Interception:
                 return original(model, *positional, **named)
             bound = inspect.signature(original).bind(model, *positional, **named)
             bound.apply_defaults()
-            self._instead(model, dict(bound.arguments))
+            self._instead(model, dict(bound.arguments), calls_of(sys._getframe(1)))
             raise _Stop
 
         module.Model.fit = fit
 
-    def _instead(self, model: Any, arguments: dict[str, Any]) -> None:
+    def _instead(self, model: Any, arguments: dict[str, Any], times: int) -> None:
         if self.done:  # the script has swallowed the stop and goes on
             return
         self.done = True
         self._put_back()
         try:
-            self.result = self.diagnose(model, arguments_of_diagnose(arguments))
+            self.result = self.diagnose(model, arguments_of_diagnose(arguments, times))
         except BaseException as error:
             self.error = error
 
@@ -203,12 +204,15 @@ class _WhenImported(importlib.abc.MetaPathFinder):
 # --- what fit was given ---------------------------------------------------------------------------
 
 
-def arguments_of_diagnose(given: dict[str, Any]) -> dict[str, Any]:
-    """Arguments of `diagnose` that say what a call of `fit` with these arguments would do."""
+def arguments_of_diagnose(given: dict[str, Any], times: int = 1) -> dict[str, Any]:
+    """Arguments of `diagnose` that say what so many calls of `fit` with these would do."""
     x, batch_size = _batches(given["x"], given["batch_size"])
     if inspect.isgenerator(x) and given["steps_per_epoch"]:
-        x = itertools.islice(x, given["steps_per_epoch"] * given["epochs"])
-    epochs = max(1, given["epochs"] - given["initial_epoch"])
+        x = itertools.islice(x, max(1, int(given["steps_per_epoch"])) * given["epochs"])
+    epochs = times * max(1, given["epochs"] - given["initial_epoch"])
+    if times > 1:
+        print(f"fit is called {times} times in a loop: {epochs} epochs", file=sys.stderr)
+    steps = given["steps_per_epoch"]
     shuffle = bool(given["shuffle"])
     return {
         "x": x,
@@ -217,6 +221,7 @@ def arguments_of_diagnose(given: dict[str, Any]) -> dict[str, Any]:
         "batch_size": batch_size,
         "shuffle": shuffle,
         "callbacks": given["callbacks"] or (),
+        "steps_per_epoch": None if steps is None else max(1, int(steps)),
     }
 
 

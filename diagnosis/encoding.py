@@ -17,13 +17,15 @@ from lstm_oracle.diagnosis.setup import Data, Setup
 Array = np.ndarray
 Form = Callable[[Array], Array]
 
+MOST_CODES = 20_000  # whole numbers: the words of a text; what was divided may be any quantity
+
 
 def suspects(setup: Setup) -> Iterator[Intervention]:
     """Interventions that undo a suspicious form of the (only) input."""
     if len(setup.train.x) != 1 or len(setup.tasks) != 1:
         return
     x = setup.train.x[0]
-    for look in (_exchanged_axes, _codes_as_quantities, _folded_time):
+    for look in (_exchanged_axes, _reshaped_axes, _codes_as_quantities, _folded_time):
         yield from look(x)
 
 
@@ -51,6 +53,25 @@ def _exchanged_axes(x: Array) -> Iterator[Intervention]:
         )
 
 
+def _reshaped_axes(x: Array) -> Iterator[Intervention]:
+    """(B, F, T) reshaped where its axes were to be exchanged: steps are cut from other steps."""
+    if x.ndim != 3 or min(x.shape[1:]) < 2 or x.dtype.kind != "f":
+        return
+    T, F = x.shape[1:]
+
+    def exchanged(a: Array) -> Array:
+        return np.ascontiguousarray(np.swapaxes(a.reshape(len(a), F, T), 1, 2))
+
+    as_it_is, undone = (np.abs(np.diff(a, axis=1)).mean() for a in (x, exchanged(x)))
+    if undone < 0.8 * as_it_is:
+        yield _undoing(
+            "transpose-axes",
+            "Exchange the axes by transposing: reshape cuts the values into other rows.",
+            f"x = x.reshape(-1, {F}, {T}).transpose(0, 2, 1)   # (batch, time, feature)",
+            exchanged,
+        )
+
+
 def _codes_as_quantities(x: Array) -> Iterator[Intervention]:
     """A single feature of few, evenly spaced values: numbers of categories."""
     if (x.ndim == 3 and x.shape[2] != 1) or x.ndim < 2 or x.shape[1] < 2:
@@ -59,7 +80,8 @@ def _codes_as_quantities(x: Array) -> Iterator[Intervention]:
         return
     values = np.unique(x)
     gaps = np.diff(values)
-    if not 3 <= len(values) <= 512 or gaps.min() <= 0:
+    whole = np.equal(values, np.round(values)).all()
+    if not 3 <= len(values) <= (MOST_CODES if whole else 512) or gaps.min() <= 0:
         return
     unit = gaps.min()
     places = (values - values[0]) / unit

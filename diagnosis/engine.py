@@ -24,6 +24,7 @@ from lstm_oracle.diagnosis import (
     generalization,
     microscope,
     surgery,
+    typed,
 )
 from lstm_oracle.diagnosis import interventions as iv
 from lstm_oracle.diagnosis.baselines import Baselines, baselines
@@ -77,6 +78,7 @@ def diagnose(
     sample_weight: Any = None,
     shuffle: bool = True,
     callbacks: Any = (),
+    steps_per_epoch: int | None = None,
     budget: str | float = "standard",
     seed: int = 0,
     progress: Callable[[str], None] | None = None,
@@ -89,10 +91,11 @@ def diagnose(
     model : keras.Model
         Compiled, with an LSTM somewhere in it.
     x, y, validation_data, validation_split, batch_size, epochs, class_weight, sample_weight,
-    shuffle, callbacks
+    shuffle, callbacks, steps_per_epoch
         What would be passed to `model.fit`. Callbacks are not run; of EarlyStopping it is worked
-        out when it would stop, and the rate is cut as ReduceLROnPlateau would for the training
-        loss.
+        out when it would stop, and the rate is changed as LearningRateScheduler would, and
+        ReduceLROnPlateau for the training loss. Of a dataset or generator that has no end, rows
+        that come again are taken once.
     budget : "quick" (20 s), "standard" (2 min), "thorough" (15 min), or seconds
         How long the experiments may take, the import of the backend apart.
     seed : int
@@ -115,7 +118,7 @@ def diagnose(
     setup = setup_of(
         model, x, y, validation_data=validation_data, validation_split=validation_split,
         batch_size=batch_size, epochs=epochs, class_weight=class_weight,
-        sample_weight=sample_weight, shuffle=shuffle, seed=seed,
+        sample_weight=sample_weight, shuffle=shuffle, seed=seed, steps_per_epoch=steps_per_epoch,
     )  # fmt: skip
     with _many_models():
         return _Examiner(lab, setup, seed, callbacks).diagnosis()
@@ -231,6 +234,8 @@ class _Examiner:
     def _experiment(self) -> bool:
         plateau = experiments.rate_cut_on_plateaus(self.callbacks)
         self.setup = self.setup if plateau is None else self.setup.changed(plateau=plateau)
+        schedule = experiments.rate_of_epoch(self.callbacks)
+        self.setup = self.setup if schedule is None else self.setup.changed(rate_of_epoch=schedule)
         suspicion = examination.suspicions(self.setup)
         stopped = experiments.stopped_early(self.lab, self.setup, self.callbacks, self.seed)
         if stopped is not None:
@@ -328,12 +333,19 @@ class _Examiner:
             change.finding, change.cause, severity,
             float(np.clip(0.5 + 0.4 * min(restored, 1), 0, 0.95)), summary,
             evidence,
-            Remedy(change.key, change.text,
-                   change.code.replace("{epochs}", str(trial.setup.epochs)),
-                   True, before, score(trial.run), interval),
+            Remedy(change.key, change.text, self._code(trial), True, before, score(trial.run),
+                   interval),
             "The same pair of trainings, without and with the change, shows no difference.",
             figures=(_curves(trial.without or outcome.user, trial.run, change.key),),
         )  # fmt: skip
+
+    def _code(self, trial: Trial) -> str:
+        """What to type for a change: of the user's own layers, where it edits those."""
+        change = trial.intervention
+        told = change.code.replace("{epochs}", str(trial.setup.epochs))
+        if change.cause == "input-encoding" or trial.beside:
+            return told
+        return typed.difference(self.setup, trial.setup) or told
 
     def _together(self, trial: Trial) -> list[Evidence]:
         """On fresh seeds, the gain of the changes that are enough only together."""
@@ -611,7 +623,7 @@ class _Examiner:
         if setup.learning_rate is not None:
             model.optimizer.learning_rate = setup.learning_rate
         train = setup.train
-        mine, given = ((*data.x, *data.y) for data in (train, self.original.train))
+        mine, given = ((*data.x, *data.y, data.weight) for data in (train, self.original.train))
         if setup.whole is not None and all(a is b for a, b in zip(mine, given, strict=True)):
             train = setup.whole
         return Remedied(
@@ -619,9 +631,19 @@ class _Examiner:
             (_one(setup.held_out.x), _one(setup.held_out.y)),
             {"batch_size": setup.batch_size, "epochs": setup.epochs, "shuffle": setup.shuffle,
              "class_weight": setup.class_weight,
-             "callbacks": [keras.callbacks.ReduceLROnPlateau("loss", **setup.plateau._asdict())]
-                          if setup.plateau else []},
+             **({} if train.weight is None else {"sample_weight": train.weight}),
+             "callbacks": _callbacks(setup)},
         )  # fmt: skip
+
+
+def _callbacks(setup: Setup) -> list[keras.callbacks.Callback]:
+    """Those that change the rate as the set-up does."""
+    found: list[keras.callbacks.Callback] = []
+    if setup.plateau:
+        found.append(keras.callbacks.ReduceLROnPlateau("loss", **setup.plateau._asdict()))
+    if setup.rate_of_epoch:
+        found.append(keras.callbacks.LearningRateScheduler(setup.rate_of_epoch))
+    return found
 
 
 def _student(gains: list[float]) -> tuple[float, float]:

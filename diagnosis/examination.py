@@ -86,7 +86,11 @@ def _look_at_optimizer(setup: Setup) -> dict[str, float]:
 
 def _look_at_batches(setup: Setup) -> dict[str, float]:
     share = setup.batch_size / max(1, len(setup.train))
-    scheduled = isinstance(setup.optimizer["config"]["learning_rate"], dict) or setup.plateau
+    scheduled = (
+        isinstance(setup.optimizer["config"]["learning_rate"], dict)
+        or setup.plateau
+        or setup.rate_of_epoch
+    )
     found = {"constant-rate": 1.5 if scheduled else 0.0}
     found |= {"batch-smaller": 2.0 if share > 0.25 else 0.5, "train-longer": 0.0}
     if setup.batch_size < 4:
@@ -412,6 +416,27 @@ def _row_number(x: Array) -> list[Finding]:
     ]  # fmt: skip
 
 
+def _unread_inputs(setup: Setup) -> list[Finding]:
+    """An input of several that is not connected to any output."""
+    names = [tensor.name for tensor in getattr(setup.model, "inputs", None) or ()]
+    return [
+        Finding(
+            "LSTM080", "wiring", "error", 0.95,
+            f"no output depends on input {names[k]!r}: whatever it holds is lost. (An encoder's "
+            "states reach a decoder as its initial_state.)",
+            (Evidence(f"change of the outputs when sequences exchange input {names[k]!r}", 0.0,
+                      source="compared to the bit"),),
+            Remedy("connect-input", "Join what is computed from it to what the output is computed "
+                   "from.",
+                   "states = keras.layers.LSTM(units, return_state=True)(encoder_inputs)[1:]\n"
+                   "decoder = keras.layers.LSTM(units, return_sequences=True)\n"
+                   "outputs = decoder(decoder_inputs, initial_state=states)"),
+            "Exchanging this input between sequences changes the predictions.",
+        )
+        for k in iv.network.unread_inputs(setup)
+    ]  # fmt: skip
+
+
 def _one_class(setup: Setup) -> list[Finding]:
     y = setup.train.y[0]
     if len(np.unique(y[np.isfinite(y)] if y.dtype.kind == "f" else y)) > 1:
@@ -434,5 +459,6 @@ _CERTAIN = (
     _out_of_reach,
     _constant_features,
     _time_index,
+    _unread_inputs,
     _one_class,
 )

@@ -9,7 +9,8 @@ that can be left out is no cause (delta debugging, Zeller & Hildebrandt 2002).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import inspect
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -183,6 +184,18 @@ def rate_cut_on_plateaus(callbacks: Any) -> Plateau | None:
         if isinstance(callback, keras.callbacks.ReduceLROnPlateau) and callback.monitor == "loss":
             told = Plateau(**{name: getattr(callback, name) for name in Plateau._fields})
             return told._replace(min_delta=abs(told.min_delta))  # Keras turns its sign in `fit`
+    return None
+
+
+def rate_of_epoch(callbacks: Any) -> Callable[[int, float], float] | None:
+    """What a LearningRateScheduler makes of the rate at the start of an epoch, or None."""
+    for callback in as_list(callbacks):
+        if isinstance(callback, keras.callbacks.LearningRateScheduler):
+            schedule = callback.schedule
+            takes_rate = len(inspect.signature(schedule).parameters) > 1
+            return lambda epoch, rate: float(
+                schedule(epoch, rate) if takes_rate else schedule(epoch)
+            )
     return None
 
 

@@ -39,6 +39,8 @@ def learnt(
     reserve: float,
 ) -> Learnt:
     """What a set-up that trains has learnt: more than repeating, than a constant, than by heart?"""
+    if len(setup.train) == 1:
+        return Learnt([], [])  # there is no other sequence to tell it by
     steps = _settled(run, len(setup.held_out))
     if len(setup.held_out) < FEW:
         run = _over_splits(lab, setup, run, steps, seed, reserve)
@@ -177,7 +179,12 @@ def _no_signal(run: Run, best_name: str, best: float, chance: float) -> Learnt:
         refuted_by="Any model with held-out skill above zero on these arrays.",
     )  # fmt: skip
     return Learnt(
-        [finding], ["No model tried finds anything in these inputs that tells the targets."]
+        [finding],
+        [
+            "No model tried finds anything in these inputs that tells the targets. Where there "
+            "should be something, look whether x and y still belong together: one may have been "
+            "shuffled, sorted or cut without the other."
+        ],
     )
 
 

@@ -23,6 +23,7 @@ from lstm_oracle.diagnosis.task import as_list, task_of, with_all_classes
 Array = np.ndarray
 
 MOST_SEQUENCES = 4000  # more add precision, not insight, and cost the budget
+LAST = 0.2  # of the sequences: held out where nothing else is said and their order may matter
 
 
 def setup_of(
@@ -38,6 +39,7 @@ def setup_of(
     sample_weight: Any,
     shuffle: bool,
     seed: int,
+    steps_per_epoch: int | None = None,
 ) -> Setup:
     """What `fit` was about to do, as a value.
 
@@ -49,11 +51,14 @@ def setup_of(
     _check_model(model)
     check_options(
         batch_size=batch_size, epochs=epochs, validation_split=validation_split, seed=seed,
-        class_weight=class_weight,
+        class_weight=class_weight, steps_per_epoch=steps_per_epoch,
     )  # fmt: skip
     data = _data(model, x, y, sample_weight, "x")
     held_out = None if validation_data is None else _validation(model, validation_data)
+    if surgery.carries_state(model):
+        validation_split = validation_split or LAST  # what goes on from batch to batch stays whole
     whole, held_out = _split(data, held_out, validation_split, seed)
+    an_epoch = len(whole) if steps_per_epoch is None else steps_per_epoch * int(batch_size)
     rng = np.random.default_rng([seed, 1])
     train, held_out = _thinned(whole, rng), _thinned(held_out, rng)
     prototype = _prototype(model, train)
@@ -65,6 +70,8 @@ def setup_of(
                 target,
                 loss_name(losses[n] if n < len(losses) else losses[0]),
                 head[2] if head and len(train.y) == 1 else None,
+                output_shape=_shape_of(prototype, n),
+                softmax=bool(head) and len(train.y) == 1 and head[1] == "softmax",
             ),
             held_out.y[n],
         )
@@ -75,8 +82,14 @@ def setup_of(
         prototype, train, held_out, tasks, optimizer, model.loss,
         loss_weights=getattr(model, "loss_weights", None), metrics=surgery.metrics_of(model),
         batch_size=int(batch_size), epochs=int(epochs), shuffle=bool(shuffle),
-        class_weight=class_weight, whole=whole, stands_for=len(whole) / len(train),
+        class_weight=class_weight, whole=whole, stands_for=an_epoch / len(train),
     )  # fmt: skip
+
+
+def _shape_of(model: keras.Model, output: int) -> tuple[int | None, ...]:
+    """The shape of an output; empty where the model does not say it."""
+    outputs = getattr(model, "outputs", None)
+    return tuple(outputs[output].shape) if outputs else ()
 
 
 def _check_model(model: Any) -> None:
@@ -142,7 +155,7 @@ def _gathered(x: Any, weight: Any, name: str) -> tuple[Any, Any, Any]:
             "yields (x, y). Pass y."
         )
     try:
-        batches = _batches(x)
+        batches, ended = _batches(x)
     except Exception as error:  # whatever the user's own code raises
         raise CannotDiagnose(
             f"{name} is {type(x).__name__}, which failed when it was read "
@@ -156,21 +169,38 @@ def _gathered(x: Any, weight: Any, name: str) -> tuple[Any, Any, Any]:
         )
     if weight is None and all(len(b) > 2 and b[2] is not None for b in batches):
         weight = _joined([b[2] for b in batches])[0]
-    return _joined([b[0] for b in batches]), _joined([b[1] for b in batches]), weight
+    xs, ys = _joined([b[0] for b in batches]), _joined([b[1] for b in batches])
+    if ended and not hasattr(x, "__next__"):
+        return xs, ys, weight
+    new = _first_time(xs, ys)
+    if len(new) <= len(as_list(batches[0][0])[0]):
+        return xs, ys, weight  # the same batch again and again: a fault, to be seen as such
+    return [a[new] for a in xs], [a[new] for a in ys], None if weight is None else weight[new]
 
 
-def _batches(x: Any) -> list[Any]:
-    """All batches, or as many as are used."""
-    if isinstance(x, keras.utils.PyDataset):
-        x = (x[n] for n in range(len(x)))
+def _batches(x: Any) -> tuple[list[Any], bool]:
+    """All batches, or as many as are used; and whether these are all."""
+    source = map(x.__getitem__, range(len(x))) if isinstance(x, keras.utils.PyDataset) else x
     batches: list[Any] = []
     held = 0
-    for batch in x:
+    for batch in source:
         batches.append(batch)
         held += len(as_list(batch[0])[0])
         if held >= MOST_SEQUENCES:
-            break
-    return batches
+            return batches, False
+    return batches, True
+
+
+def _first_time(xs: list[Array], ys: list[Array]) -> Array:
+    """The rows that have not come before: what yields for ever passes over its data again."""
+    seen: set[bytes] = set()
+    new = []
+    for row in range(len(xs[0])):
+        content = b"".join(np.ascontiguousarray(a[row]).tobytes() for a in (*xs, *ys))
+        if content not in seen:
+            seen.add(content)
+            new.append(row)
+    return np.asarray(new)
 
 
 def _joined(parts: list[Any]) -> list[Array]:
@@ -179,10 +209,15 @@ def _joined(parts: list[Any]) -> list[Array]:
 
 
 def _split(data: Data, held_out: Data | None, fraction: float, seed: int) -> tuple[Data, Data]:
-    """Training and held-out part: the user's, or every fifth sequence at random."""
+    """Training and held-out part: the user's, or every fifth sequence at random.
+
+    A single sequence with a target for each step is both.
+    """
     if held_out is not None:
         return data, held_out
     n = len(data)
+    if n == 1 and all(y.ndim > 1 and y.shape[1] > 1 for y in data.y):
+        return data, data  # one long sequence: whether it can be fitted at all
     if n < 2:
         raise CannotDiagnose(
             f"x holds {n} sequence, expected at least two: one to train on and one to test on. "

@@ -17,13 +17,20 @@ class CannotDiagnose(ValueError):
 
 
 def check_options(
-    *, batch_size: Any, epochs: Any, validation_split: Any, seed: Any, class_weight: Any
+    *,
+    batch_size: Any,
+    epochs: Any,
+    validation_split: Any,
+    seed: Any,
+    class_weight: Any,
+    steps_per_epoch: Any = None,
 ) -> None:
     """Refuse numbers that `fit` has no meaning for."""
     for name, value, least in (
         ("batch_size", batch_size, 1),
         ("epochs", epochs, 1),
         ("seed", seed, 0),
+        ("steps_per_epoch", 1 if steps_per_epoch is None else steps_per_epoch, 1),
     ):
         if not isinstance(value, (numbers.Integral, np.integer)) or value < least:
             raise CannotDiagnose(

@@ -23,6 +23,7 @@ from lstm_oracle.diagnosis.setup import Data, Setup
 Array = np.ndarray
 
 EVALUATED = 256  # sequences that a skill is measured on
+MOST_BATCHES = 64  # of those, where they have to be fed in small batches one after the other
 # The end of a training, over which skill is averaged: what swings (too high a rate) is not judged
 # by the moment at which it is stopped.
 END = 0.85
@@ -114,6 +115,8 @@ class Lab:
         data = setup.train if rows is None else setup.train.take(np.arange(rows))
         order = np.random.default_rng(seed)
         probe = order.permutation(len(data))[:EVALUATED]
+        if surgery.carries_state(setup.model):
+            probe = np.arange(min(len(data), EVALUATED))  # each batch goes on from the one before
         checks = set(range(every, steps + 1, every) if every else ()) or set(
             np.unique(np.geomspace(1, steps, 6).astype(int))
         )
@@ -124,6 +127,7 @@ class Lab:
         batches = _batches(data, setup, order)
         plateau = _OnPlateau(bench.model.optimizer, setup)
         for step in range(1, steps + 1):
+            _schedule(bench.model.optimizer, setup, step - 1)
             began = self.clock()
             losses.append(_update(bench.model, next(batches), setup))
             seconds += self.clock() - began if step > 1 else 0.0
@@ -140,7 +144,11 @@ class Lab:
 
     def _skills(self, model: keras.Model, setup: Setup, probe: Data) -> tuple[float, float]:
         held_out = setup.held_out.take(np.arange(min(EVALUATED, len(setup.held_out))))
-        if any(a.shape[1:] != b.shape[1:] for a, b in zip(probe.x, held_out.x, strict=True)):
+        if surgery.carries_state(model):
+            most = np.arange(MOST_BATCHES * setup.batch_size)
+            probe, held_out = (part.take(most[: len(part)]) for part in (probe, held_out))
+            guesses = [predictions(model, setup, part) for part in (probe, held_out)]
+        elif any(a.shape[1:] != b.shape[1:] for a, b in zip(probe.x, held_out.x, strict=True)):
             guesses = [predictions(model, setup, part) for part in (probe, held_out)]
         else:  # in one call: a second shape would be compiled a second time
             both = Data(
@@ -224,8 +232,14 @@ def _reset(bench: _Bench, setup: Setup, seed: int) -> None:
         generator = getattr(layer, "seed_generator", None)
         if generator is not None:
             generator.state.assign(np.array([seed, 0], dtype="uint32"))
-        if getattr(layer, "stateful", False) and hasattr(layer, "reset_states"):
-            layer.reset_states()
+    surgery.forget_state(model)
+
+
+def _schedule(optimizer: keras.Optimizer, setup: Setup, done: int) -> None:
+    """Before the first update of an epoch, set the rate that it is to have."""
+    if setup.rate_of_epoch is not None and done % setup.steps_per_epoch == 0:
+        rate = float(optimizer.learning_rate)
+        optimizer.learning_rate = setup.rate_of_epoch(done // setup.steps_per_epoch, rate)
 
 
 class _OnPlateau:
@@ -274,7 +288,18 @@ def _fed(arrays: tuple[Array, ...]) -> Any:
 
 def predictions(model: keras.Model, setup: Setup, data: Data) -> list[Array]:
     """Outputs in inference mode, as NumPy arrays."""
-    outputs = model.predict_on_batch(_fed(setup.fed(data.x)))
+    if not surgery.carries_state(model):
+        return _outputs(model, setup.fed(data.x))
+    size = int(model.inputs[0].shape[0] or setup.batch_size)
+    # The last batch is filled up: the state has room for as many sequences and no fewer.
+    rows = np.resize(np.arange(len(data)), (-(-len(data) // size), size))
+    with surgery.state_apart(model):
+        parts = [_outputs(model, setup.fed(data.take(some).x)) for some in rows]
+    return [np.concatenate(output)[: len(data)] for output in zip(*parts, strict=True)]
+
+
+def _outputs(model: keras.Model, x: tuple[Array, ...]) -> list[Array]:
+    outputs = model.predict_on_batch(_fed(x))
     listed = outputs if isinstance(outputs, (list, tuple)) else [outputs]
     return [np.asarray(o) for o in listed]
 

@@ -8,6 +8,7 @@ is trained, and never touched.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -83,6 +84,7 @@ class Setup:
     class_weight: dict[int, float] | None = None
     learning_rate: float | None = None  # None: the optimizer's own
     plateau: Plateau | None = None  # what cuts the rate when the training loss stops falling
+    rate_of_epoch: Callable[[int, float], float] | None = None  # what a LearningRateScheduler does
     fresh_weights: bool = False  # start from the initializers instead of from the model's weights
     x_scale: tuple[Scale | None, ...] = ()  # taken off each x as it is fed
     y_scale: tuple[tuple[Array, Array], ...] | None = None  # (mean, deviation) taken off each y

@@ -149,7 +149,7 @@ def _visit(name: str, config: Any, change: Callable[[str, dict[str, Any]], bool]
 def in_front(model: keras.Model, *fronts: Front | None, seed: int = 0) -> keras.Model:
     """A clone with something between each input and the rest; weights as in `model`."""
     inner = twin(model, seed=seed)
-    inputs = [keras.Input(i.shape[1:], dtype=i.dtype, name=i.name) for i in inner.inputs]
+    inputs = [keras.Input(batch_shape=i.shape, dtype=i.dtype, name=i.name) for i in inner.inputs]
     fed = [i if front is None else front(i) for i, front in zip(inputs, fronts, strict=True)]
     if isinstance(inner, keras.Sequential):
         x = fed[0]
@@ -204,6 +204,37 @@ def all_layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
             inner = getattr(layer, name, None)
             if isinstance(inner, keras.layers.Layer):
                 yield inner
+
+
+def carries_state(model: keras.Model) -> bool:
+    """Whether a layer goes on from the state that the batch before left."""
+    return any(True for _ in _stateful(model))
+
+
+def _stateful(model: keras.Model) -> Iterator[keras.layers.RNN]:
+    for layer in all_layers(model):
+        if isinstance(layer, keras.layers.RNN) and layer.stateful:
+            yield layer
+
+
+def forget_state(model: keras.Model) -> None:
+    """Let every layer that carries a state start from none."""
+    for layer in _stateful(model):
+        layer.reset_states()
+
+
+@contextlib.contextmanager
+def state_apart(model: keras.Model) -> Iterator[None]:
+    """What is computed inside starts from no state, and leaves the one there was."""
+    states = [state for layer in _stateful(model) for state in keras.tree.flatten(layer.states)]
+    variables = [state for state in states if state is not None]
+    kept = [np.array(keras.ops.convert_to_numpy(v)) for v in variables]
+    forget_state(model)
+    try:
+        yield
+    finally:
+        for variable, value in zip(variables, kept, strict=True):
+            variable.assign(value)
 
 
 def head_of(model: keras.Model, output: int = 0) -> tuple[Any, str, int] | None:

@@ -36,6 +36,13 @@ class Task:
         """K, 0 for regression."""
         return len(self.classes)
 
+    def blank(self, y: Array) -> Array | None:
+        """(B,) or (B, T), True where a one-hot target is all zeros: padding; None where none is."""
+        if self.coding != "one-hot":
+            return None
+        empty = ~np.asarray(y).any(-1)
+        return empty if empty.any() else None
+
     def labels(self, y: Array) -> Array:
         """Class index of every target, flattened; regression targets as columns."""
         if self.kind == "regression":
@@ -63,14 +70,22 @@ class Task:
         return np.abs(p[:, None] - np.asarray(self.classes, float)).argmin(-1)
 
     def skill(self, y: Array, predictions: Array, weight: Array | None = None) -> float:
-        """Skill of predictions; -1 where any is not finite. `weight` 0 leaves an entry out."""
+        """Skill of predictions; -1 where any is not finite.
+
+        `weight` 0 leaves an entry out, and so does a one-hot target of zeros.
+        """
         p = np.asarray(predictions, np.float64)
         if not np.isfinite(p).all():
             return -1.0
-        keep = np.ones(1, bool) if weight is None else np.asarray(weight).reshape(-1) > 0
+        blank = self.blank(y)
+        weight = None if weight is None else np.asarray(weight)
+        if blank is not None:
+            weight = left_out(weight, blank)
+        truth = self.labels(y)
+        keep = np.ones(1, bool) if weight is None else _repeated(weight.reshape(-1) > 0, len(truth))
         if self.kind == "regression":
-            return self._r_squared(self.labels(y), p, keep)
-        return self._balanced(self.labels(y), self.decided(p), keep)
+            return self._r_squared(truth, p, keep)
+        return self._balanced(truth, self.decided(p), keep)
 
     def _r_squared(self, y: Array, p: Array, keep: Array) -> float:
         if p.size != y.size:
@@ -93,21 +108,34 @@ class Task:
         return 0.0 if K < 2 else float((np.mean(recalls) - 1 / K) / (1 - 1 / K))
 
 
-def task_of(y: Array, loss_name: str, head_width: int | None = None) -> Task:
-    """What the targets are, from themselves; the loss decides only what they leave open.
+def task_of(
+    y: Array,
+    loss_name: str,
+    head_width: int | None = None,
+    *,
+    output_shape: tuple[int | None, ...] = (),
+    softmax: bool = False,
+) -> Task:
+    """What the targets are, from themselves; loss and output decide only what they leave open.
 
     Integers with few distinct values are classes under a classification loss, or where the head
-    has a unit for each of them; else they are quantities.
+    has a unit for each of them; else they are quantities. One-hot rows may be left blank under a
+    softmax or a categorical loss: padding. Several numbers for the units of one output, not one-hot
+    (the labels of a text that may have several, the next hours of a series), are columns.
     """
     y = np.asarray(y)
     flat = y.reshape(-1)
     finite = flat[np.isfinite(flat)] if flat.dtype.kind == "f" else flat
     mean = np.zeros(0)
-    per_step = y.ndim > 2 or (y.ndim == 2 and y.shape[1] > 1 and not _is_one_hot(y))
+    per_step = y.ndim > 2 or (y.ndim == 2 and y.shape[1] > 1)
     wants_classes = any(word in loss_name for word in _CLASS_LOSSES)
-    if _is_one_hot(y):
+    padded = softmax or loss_name == "categorical_crossentropy"
+    if _is_one_hot(y, padded=padded) and not _are_steps(y, output_shape):
         kind: Kind = "binary" if y.shape[-1] == 2 else "multiclass"
         return Task(kind, np.arange(y.shape[-1]), "one-hot", mean, y.ndim > 2)
+    if _are_columns(y, output_shape):
+        columns = y.reshape(-1, y.shape[-1]).astype(np.float64)
+        return Task("regression", np.zeros(0), "values", np.nanmean(columns, axis=0), y.ndim > 2)
     values = np.unique(finite)
     whole = len(values) > 0 and np.equal(values, np.round(values.astype(float))).all()
     few = 2 <= len(values) <= max(2, min(64, len(finite) // 4))
@@ -132,10 +160,37 @@ def with_all_classes(task: Task, y: Array) -> Task:
     return replace(task, classes=classes, kind="binary" if len(classes) == 2 else "multiclass")
 
 
-def _is_one_hot(y: Array) -> bool:
-    return bool(
-        y.ndim >= 2 and y.shape[-1] > 1 and np.isin(y, (0, 1)).all() and (y.sum(-1) == 1).all()
-    )
+def _is_one_hot(y: Array, *, padded: bool = False) -> bool:
+    if y.ndim < 2 or y.shape[-1] < 2 or not np.isin(y, (0, 1)).all():
+        return False
+    ones = y.sum(-1)
+    return bool((ones == 1).all() or (padded and (ones <= 1).all() and (ones == 1).any()))
+
+
+def _are_columns(y: Array, output_shape: tuple[int | None, ...]) -> bool:
+    """Whether the units of an output stand for the numbers of a target, each for one."""
+    return y.ndim > 1 and y.ndim == len(output_shape) and 1 < y.shape[-1] == output_shape[-1]
+
+
+def _repeated(keep: Array, n: int) -> Array:
+    """For n entries: where a sequence has one weight, all of its steps have it."""
+    return np.repeat(keep, n // len(keep)) if len(keep) < n else keep
+
+
+def _are_steps(y: Array, output_shape: tuple[int | None, ...]) -> bool:
+    """Whether (B, T) targets, a one in each row, stand for the steps of a (B, T, K) output."""
+    if y.ndim != 2 or len(output_shape) != 3:
+        return False
+    steps, width = output_shape[1:]
+    return y.shape[1] == steps or (steps is None and y.shape[1] != width)
+
+
+def left_out(weight: Array | None, blank: Array) -> Array:
+    """The weights with zeros where targets are blank."""
+    kept = (~blank).astype(np.float32)
+    if weight is None:
+        return kept
+    return kept * (weight[:, None] if weight.ndim < kept.ndim else weight.reshape(kept.shape))
 
 
 def padded_steps(x: Array, value: float = 0.0) -> Array | None:

@@ -10,9 +10,13 @@ import pytest
 keras = pytest.importorskip("keras", reason="Keras is not installed")
 
 from lstm_oracle.diagnosis import interventions as iv  # noqa: E402
-from lstm_oracle.diagnosis.experiments import rate_cut_on_plateaus, stops_after  # noqa: E402
+from lstm_oracle.diagnosis.experiments import (  # noqa: E402
+    rate_cut_on_plateaus,
+    rate_of_epoch,
+    stops_after,
+)
 from lstm_oracle.diagnosis.intake import setup_of  # noqa: E402
-from lstm_oracle.diagnosis.lab import Run, _OnPlateau  # noqa: E402
+from lstm_oracle.diagnosis.lab import Run, _OnPlateau, _schedule  # noqa: E402
 from lstm_oracle.diagnosis.setup import Plateau  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -115,3 +119,26 @@ def test_a_rate_that_is_cut_can_be_kept_and_the_reference_keeps_its_own():
     assert kept.plateau is None
     assert iv.optimization.constant_rate(kept) is None
     assert iv.optimization.reference_optimizer(setup).plateau is None
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        (lambda epoch, rate: rate * 0.5, [0.05, 0.025, 0.0125]),
+        (lambda epoch: 0.1 / (1 + epoch), [0.1, 0.05, 0.1 / 3]),
+    ],
+    ids=["of the rate", "of the epoch"],
+)
+def test_a_rate_is_set_when_keras_sets_it(schedule, expected):
+    made = rate_of_epoch([keras.callbacks.LearningRateScheduler(schedule)])
+    setup = SimpleNamespace(steps_per_epoch=PER_EPOCH, rate_of_epoch=made)
+    optimizer, rates = keras.optimizers.SGD(0.1), []
+    for done in range(3 * PER_EPOCH):
+        _schedule(optimizer, setup, done)
+        rates.append(float(optimizer.learning_rate))
+    np.testing.assert_allclose(rates, np.repeat(expected, PER_EPOCH), rtol=1e-6)
+
+
+def test_without_a_scheduler_no_rate_is_set():
+    assert rate_of_epoch([keras.callbacks.TerminateOnNaN()]) is None
+    assert rate_of_epoch(()) is None

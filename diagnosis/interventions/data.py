@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from lstm_oracle.diagnosis.interventions.head import loss_name
 from lstm_oracle.diagnosis.setup import Data, Scale, Setup
-from lstm_oracle.diagnosis.task import padded_steps, task_of, with_all_classes
+from lstm_oracle.diagnosis.task import Task, left_out, padded_steps, task_of, with_all_classes
 
 Array = np.ndarray
 
@@ -56,6 +57,8 @@ def standardize_targets(setup: Setup) -> Setup | None:
     """Targets to mean 0 and deviation 1 of the training data, predictions scaled back."""
     if setup.y_scale is not None or any(task.kind != "regression" for task in setup.tasks):
         return None
+    if "crossentropy" in loss_name(setup.loss):
+        return None  # it compares probabilities
     scales = []
     for y in setup.train.y:
         columns = y.reshape(-1, y.shape[-1] if y.ndim > 1 else 1).astype(np.float64)
@@ -75,18 +78,33 @@ def standardize_targets(setup: Setup) -> Setup | None:
 
 
 def class_weights(setup: Setup) -> Setup | None:
-    """Weigh every class by n / (K n_k)."""
-    if len(setup.tasks) != 1 or setup.tasks[0].kind == "regression" or setup.tasks[0].per_step:
+    """Weigh every class by n / (K n_k), in every step where there is a target for each."""
+    if len(setup.tasks) != 1 or setup.tasks[0].kind == "regression":
         return None
-    task = setup.tasks[0]
-    counts = np.bincount(task.labels(setup.train.y[0]), minlength=task.class_count)
+    task, y = setup.tasks[0], setup.train.y[0]
+    labels = task.labels(y)
+    real = np.ones(len(labels), bool)
+    if task.per_step:
+        weight = _of_steps(setup.train, task)
+        real = weight.reshape(-1) > 0
+    counts = np.bincount(labels[real], minlength=task.class_count)
     if counts.min() == 0 or counts.max() < 3 * counts.min() or setup.class_weight is not None:
         return None
     weights = counts.sum() / (len(counts) * counts)
+    if task.per_step:
+        weighted = (weight * weights[labels].reshape(weight.shape)).astype(np.float32)
+        return setup.changed(train=Data(setup.train.x, setup.train.y, weighted))
     codes = range(len(counts)) if task.coding == "one-hot" else task.classes
     return setup.changed(
         class_weight={int(k): float(w) for k, w in zip(codes, weights, strict=True)}
     )
+
+
+def _of_steps(data: Data, task: Task) -> Array:
+    """(B, T) weights of the steps: the user's own, zero where a target is blank, else one."""
+    blank = task.blank(data.y[0])
+    none = np.zeros(data.y[0].shape[:2], bool)
+    return left_out(data.weight, none if blank is None else blank)
 
 
 def resample(setup: Setup) -> Setup | None:

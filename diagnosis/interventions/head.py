@@ -11,7 +11,7 @@ import numpy as np
 
 from lstm_oracle.diagnosis import surgery
 from lstm_oracle.diagnosis.setup import Data, Setup
-from lstm_oracle.diagnosis.task import Task
+from lstm_oracle.diagnosis.task import Task, left_out
 
 Array = np.ndarray
 
@@ -78,7 +78,9 @@ def fitting(setup: Setup) -> Fitting:
         last = () if task.kind == "multiclass" else (width,)
         target = task.labels(y).reshape(len(y), *steps, *last)
         dtype = np.int32 if task.kind == "multiclass" else np.float32
-        return Data(data.x, (target.astype(dtype),), data.weight)
+        blank = task.blank(y)
+        weight = data.weight if blank is None else left_out(data.weight, blank)
+        return Data(data.x, (target.astype(dtype),), weight)
 
     return Fitting(width, activation, loss, coded, code(setup.train), code(setup.held_out))
 

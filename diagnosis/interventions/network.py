@@ -361,10 +361,30 @@ def misses_the_end(setup: Setup) -> bool:
     return bool(moves and np.array_equal(before, after) and not np.array_equal(some, exchanged))
 
 
-def _outputs(setup: Setup, x: Array) -> Array:
-    outputs = setup.model(setup.fed((x,))[0], training=False)
-    first = outputs[0] if isinstance(outputs, (list, tuple)) else outputs
-    return np.asarray(keras.ops.convert_to_numpy(first))
+def _outputs(setup: Setup, *x: Array) -> Array:
+    """All outputs of some sequences, one beside the other."""
+    fed = setup.fed(x)
+    outputs = setup.model(fed[0] if len(fed) == 1 else list(fed), training=False)
+    listed = outputs if isinstance(outputs, (list, tuple)) else [outputs]
+    arrays = (np.asarray(keras.ops.convert_to_numpy(output)) for output in listed)
+    return np.concatenate([a.reshape(len(a), -1) for a in arrays], axis=1)
+
+
+def unread_inputs(setup: Setup) -> list[int]:
+    """Which of several inputs no output depends on, to the bit: sequences exchange them."""
+    xs = setup.train.x
+    if len(xs) < 2 or any(getattr(a, "stateful", False) for a in surgery.all_layers(setup.model)):
+        return []
+    some = [np.ascontiguousarray(a[:8]) for a in xs]
+    before = _outputs(setup, *some)
+    unread = []
+    for k, a in enumerate(some):
+        other = np.roll(a, 1, axis=0)
+        after = _outputs(setup, *some[:k], other, *some[k + 1 :])
+        if np.array_equal(before, after) and not np.array_equal(a, other):
+            unread.append(k)
+    # Where the outputs depend on none, they are constant, and that has another cause.
+    return unread if len(unread) < len(xs) else []
 
 
 def forgetting(setup: Setup) -> float:

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 from keras.optimizers.schedules import CosineDecay
 
+from lstm_oracle.diagnosis import surgery
 from lstm_oracle.diagnosis.interventions.base import Change
 from lstm_oracle.diagnosis.setup import Plateau, Setup
 
@@ -19,7 +20,9 @@ ENOUGH_UPDATES = 300  # to see whether a training of a few ends too soon
 
 def _optimizer(setup: Setup, name: str, rate: float, **config: Any) -> Setup:
     optimizer = getattr(keras.optimizers, name)(learning_rate=rate, **config)
-    return setup.changed(optimizer=keras.optimizers.serialize(optimizer), learning_rate=None)
+    return setup.changed(
+        optimizer=keras.optimizers.serialize(optimizer), learning_rate=None, rate_of_epoch=None
+    )
 
 
 def optimizer_name(setup: Setup) -> str:
@@ -59,7 +62,7 @@ def with_rate(rate: float) -> Callable[[Setup], Setup]:
         if isinstance(setup.optimizer["config"]["learning_rate"], dict):
             config = setup.optimizer["config"] | {"learning_rate": rate}
             return setup.changed(optimizer=setup.optimizer | {"config": config}, learning_rate=None)
-        return setup.changed(learning_rate=rate)
+        return setup.changed(learning_rate=rate, rate_of_epoch=None)
 
     return change
 
@@ -102,7 +105,8 @@ def _scheduled(setup: Setup, schedule: Callable[[float, int], CosineDecay]) -> S
 
 def reduce_on_plateau(setup: Setup) -> Setup | None:
     """The rate cut to three tenths whenever the training loss has not fallen for two epochs."""
-    if isinstance(setup.optimizer["config"]["learning_rate"], dict) or setup.plateau:
+    scheduled = isinstance(setup.optimizer["config"]["learning_rate"], dict)
+    if scheduled or setup.plateau or setup.rate_of_epoch:
         return None
     return setup.changed(plateau=Plateau())
 
@@ -110,7 +114,8 @@ def reduce_on_plateau(setup: Setup) -> Setup | None:
 def constant_rate(setup: Setup) -> Setup | None:
     """The rate that a schedule starts from, kept."""
     if not isinstance(setup.optimizer["config"]["learning_rate"], dict):
-        return setup.changed(plateau=None) if setup.plateau else None
+        falls = setup.plateau or setup.rate_of_epoch
+        return setup.changed(plateau=None, rate_of_epoch=None) if falls else None
     return with_rate(rate_of(setup))(setup.changed(plateau=None))
 
 
@@ -124,11 +129,15 @@ def clip_gradients(setup: Setup) -> Setup | None:
 
 def batch_smaller(setup: Setup) -> Setup | None:
     """Batches of 32, so that the same epochs make more updates."""
+    if surgery.carries_state(setup.model):
+        return None  # there is one state for each sequence of a batch
     return setup.changed(batch_size=32) if min(setup.batch_size, len(setup.train)) > 64 else None
 
 
 def batch_larger(setup: Setup) -> Setup | None:
     """Batches of 32, so that one update averages over more sequences."""
+    if surgery.carries_state(setup.model):
+        return None
     return setup.changed(batch_size=32) if setup.batch_size < 8 < len(setup.train) else None
 
 
