@@ -49,7 +49,7 @@ def calls_of(frame: FrameType) -> int:
 def _call_at(tree: ast.AST, line: int) -> tuple[ast.Call, list[Any]] | None:
     """The call of a `fit` that spans a line, and the loops of its function around it."""
 
-    def look(node: ast.AST, loops: list[Any]) -> Iterator[tuple[ast.Call, list[Any]]]:
+    def look(node: Any, loops: list[Any]) -> Iterator[tuple[ast.Call, list[Any]]]:
         if isinstance(node, (ast.FunctionDef, ast.Lambda, ast.ClassDef)):
             loops = []
         if _is_fit(node) and node.lineno <= line <= (node.end_lineno or line):

@@ -195,7 +195,7 @@ class _Examiner:
         self.lab.say("examining data and model")
         self.findings += examination.certain_findings(self.setup)
         self.setup = iv.data.clean_data(self.setup) or self.setup
-        if iv.head.out_of_reach(self.setup):
+        if iv.head.out_of_reach(self.setup) or iv.head.gives_a_constant(self.setup):
             self.setup = iv.head.repair_head(self.setup) or self.setup
         still_broken = {f.cause for f in examination.certain_findings(self.setup)}
         if "data-quality" in still_broken:
@@ -601,7 +601,12 @@ class _Examiner:
         tried = {t.intervention.key for t in self.outcome.trials}
         if not self.outcome.trials:
             return ()
-        return tuple(
+        failed = tuple(
+            NotTested(iv.BY_KEY[key].cause, f"{key}, which does not run: {error[:200]}")
+            for key, error in self.outcome.failed.items()
+            if key in iv.BY_KEY
+        )
+        return failed + tuple(
             NotTested(change.cause, f"more time: {change.key} was not tried")
             for change in iv.TABLE
             if change.key not in tried and self.lab.left < self.reserve

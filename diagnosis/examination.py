@@ -14,7 +14,7 @@ import keras
 import numpy as np
 
 from lstm_oracle.diagnosis import interventions as iv
-from lstm_oracle.diagnosis import surgery
+from lstm_oracle.diagnosis import surgery, typed
 from lstm_oracle.diagnosis.findings import Evidence, Finding, Remedy
 from lstm_oracle.diagnosis.setup import Setup
 from lstm_oracle.diagnosis.task import padded_steps
@@ -346,6 +346,24 @@ def _out_of_reach(setup: Setup) -> list[Finding]:
     ]  # fmt: skip
 
 
+def _constant_head(setup: Setup) -> list[Finding]:
+    """A head that says the same whatever the network has learnt: no training can change that."""
+    reason = iv.head.gives_a_constant(setup)
+    if not reason or iv.head.out_of_reach(setup) >= OUT_OF_REACH:
+        return []
+    repaired = iv.head.repair_head(setup)
+    code = "" if repaired is None else typed.difference(setup, repaired)
+    return [
+        Finding(
+            "LSTM070", "output-loss-mismatch", "error", 0.95,
+            f"{reason[:1].upper()}{reason[1:]}: no weights give skill above 0.",
+            (Evidence("head against targets", reason, source="arithmetic"),),
+            Remedy("repair-head", iv.BY_KEY["repair-head"].text, code),
+            "Two sequences get different predictions.",
+        )
+    ]  # fmt: skip
+
+
 def _constant_features(setup: Setup) -> list[Finding]:
     x = setup.train.x[0]
     if x.ndim != 3 or x.dtype.kind != "f":
@@ -457,6 +475,7 @@ _CERTAIN = (
     _floats_embedded,
     _labels_outside,
     _out_of_reach,
+    _constant_head,
     _constant_features,
     _time_index,
     _unread_inputs,

@@ -85,6 +85,7 @@ class Outcome:
     trials: list[Trial] = field(default_factory=list)
     chosen: list[Trial] = field(default_factory=list)  # the causes, the strongest first
     sufficient: list[Trial] = field(default_factory=list)  # each restores the gap alone
+    failed: dict[str, str] = field(default_factory=dict)  # changes that do not run, and why
     best_rate: float | None = None
     out_of_time: bool = False  # some changes were not tried
     undone: Run | None = None  # of a plain network on the input in another form
@@ -331,13 +332,13 @@ def _outlook(run: Run, steps: int) -> float:
 
 
 def _encodings(lab: Lab, user: Setup, outcome: Outcome, seed: int, reserve: float) -> None:
-    """Suspicious forms of the input undone, beside all that was made of it as it is.
+    """Suspicious forms and orders of the input undone, beside all that was made of it as it is.
 
     Judged on held-out data alone: in the wrong form much can be memorised.
     """
     runs = (outcome.user, outcome.reference, outcome.plain)
     before = max(run.generalized for run in runs if run is not None)
-    for candidate in encoding.suspects(user):
+    for candidate in (*encoding.suspects(user), iv.KEEP_ORDER):
         if lab.left < reserve:
             return
         trial = attempt(lab, user, user, outcome, candidate, seed, reserve)
@@ -409,9 +410,13 @@ def attempt(
     if changed is None:
         return None
     lab.say(f"trying {candidate.key}")
-    run = lab.train(
-        changed, steps=steps_for(user, outcome.steps, changed), seed=seed, deadline=reserve
-    )
+    try:
+        run = lab.train(
+            changed, steps=steps_for(user, outcome.steps, changed), seed=seed, deadline=reserve
+        )
+    except Exception as error:  # of the user's layers, or of Keras, at what was changed
+        outcome.failed[candidate.key] = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        return None
     if not run.complete:
         return None  # cut short by the clock: it proves nothing
     return Trial(candidate, changed, run, outcome.restored(run))

@@ -71,7 +71,7 @@ def setup_of(
                 loss_name(losses[n] if n < len(losses) else losses[0]),
                 head[2] if head and len(train.y) == 1 else None,
                 output_shape=_shape_of(prototype, n),
-                softmax=bool(head) and len(train.y) == 1 and head[1] == "softmax",
+                softmax=head is not None and len(train.y) == 1 and head[1] == "softmax",
             ),
             held_out.y[n],
         )

@@ -49,7 +49,7 @@ def clone(model: keras.Model, edit: LayerEdit | None = None, *, seed: int = 0) -
 
     def copy(layer: keras.layers.Layer) -> keras.layers.Layer:
         edited = None if edit is None else edit(layer)
-        return type(layer).from_config(layer.get_config()) if edited is None else edited
+        return type(layer).from_config(_unbuilt(layer.get_config())) if edited is None else edited
 
     try:
         with seeded(seed), _not_to_be_compiled(model):
@@ -118,6 +118,12 @@ def copy_matching_weights(source: keras.Model, target: keras.Model) -> None:
         weights = old.get_weights()
         if [w.shape for w in weights] == [w.shape for w in new.get_weights()]:
             new.set_weights(weights)
+
+
+def _unbuilt(config: dict[str, Any]) -> dict[str, Any]:
+    """A configuration without the shapes that inner layers were built for: those may be others."""
+    _visit("", config, lambda name, inner: False)
+    return config
 
 
 def edit_config(change: Callable[[str, dict[str, Any]], bool]) -> LayerEdit:

@@ -40,7 +40,7 @@ class Task:
         """(B,) or (B, T), True where a one-hot target is all zeros: padding; None where none is."""
         if self.coding != "one-hot":
             return None
-        empty = ~np.asarray(y).any(-1)
+        empty = np.asarray(y).sum(-1) == 0
         return empty if empty.any() else None
 
     def labels(self, y: Array) -> Array:
@@ -134,8 +134,8 @@ def task_of(
         kind: Kind = "binary" if y.shape[-1] == 2 else "multiclass"
         return Task(kind, np.arange(y.shape[-1]), "one-hot", mean, y.ndim > 2)
     if _are_columns(y, output_shape):
-        columns = y.reshape(-1, y.shape[-1]).astype(np.float64)
-        return Task("regression", np.zeros(0), "values", np.nanmean(columns, axis=0), y.ndim > 2)
+        mean = np.nanmean(y.reshape(-1, y.shape[-1]).astype(np.float64), axis=0)
+        return Task("regression", np.zeros(0), "values", mean, y.ndim > 2)
     values = np.unique(finite)
     whole = len(values) > 0 and np.equal(values, np.round(values.astype(float))).all()
     few = 2 <= len(values) <= max(2, min(64, len(finite) // 4))

@@ -68,3 +68,12 @@ def test_batches_of_another_size_are_not_tried_with_state():
 def test_state_is_told_from_its_absence():
     assert surgery.carries_state(stateful())
     assert not surgery.carries_state(keras.Sequential([keras.Input((3, 2)), keras.layers.LSTM(2)]))
+
+
+def test_shuffled_batches_are_put_in_order_where_a_state_is_carried():
+    made = setup(stateful(), shuffle=True)
+    assert not iv.KEEP_ORDER.apply(made).shuffle
+    assert iv.KEEP_ORDER.apply(setup(stateful())) is None
+    without = keras.Sequential([keras.Input((3, 2)), keras.layers.LSTM(2), keras.layers.Dense(1)])
+    without.compile("adam", "mse")
+    assert iv.KEEP_ORDER.apply(setup(without, shuffle=True)) is None

@@ -7,6 +7,7 @@ from lstm_oracle.diagnosis.interventions.base import Change, Intervention
 
 __all__ = [
     "BY_KEY",
+    "KEEP_ORDER",
     "LONGER",
     "TABLE",
     "Change",
@@ -234,6 +235,16 @@ TABLE: tuple[Intervention, ...] = (
 )
 
 BY_KEY = {intervention.key: intervention for intervention in TABLE}
+
+KEEP_ORDER = Intervention(
+    "keep-order",
+    "wiring",
+    "LSTM080",
+    "Feed the batches in order: a stateful layer goes on from the batch before.",
+    "model.fit(x_train, y_train, shuffle=False)",
+    network.in_order,
+    1,
+)
 
 LONGER = Intervention(
     "train-longer",

@@ -163,10 +163,26 @@ def head_is_wrong(setup: Setup) -> str:
     Arithmetic only: ranges that cannot reach the targets, units that cannot stand for the classes,
     labels that the loss reads as something else.
     """
+    facts = _facts(setup)
+    if facts is None:
+        return ""
+    contradictions = _QUANTITIES if facts.task.kind == "regression" else _CLASSES
+    return next((reason for check in contradictions for reason in check(facts)), "")
+
+
+def gives_a_constant(setup: Setup) -> str:
+    """Why the head has the same output, or the loss no gradient, for all weights; or nothing."""
+    facts = _facts(setup)
+    constant = () if facts is None else (*_one_softmax_unit(facts), *_softmax_against_binary(facts))
+    return next(iter(constant), "")
+
+
+def _facts(setup: Setup) -> _Facts | None:
+    """What the arithmetic looks at; None for a model without a head, or with several."""
     head = surgery.head_of(setup.model)
     if head is None or len(setup.tasks) != 1:
-        return ""
-    facts = _Facts(
+        return None
+    return _Facts(
         activation=head[1],
         width=head[2],
         loss=loss_name(setup.loss),
@@ -175,8 +191,6 @@ def head_is_wrong(setup: Setup) -> str:
         y=setup.train.y[0],
         outputs=_values_given(setup.model),
     )
-    contradictions = _QUANTITIES if facts.task.kind == "regression" else _CLASSES
-    return next((reason for check in contradictions for reason in check(facts)), "")
 
 
 def _values_given(model: keras.Model) -> int | None:
@@ -279,7 +293,7 @@ def _label_broadcast(f: _Facts) -> Iterator[str]:
 
 
 def _softmax_against_binary(f: _Facts) -> Iterator[str]:
-    if "crossentropy" in f.loss and "binary" not in f.loss and f.width == 1:
+    if f.loss.endswith("categorical_crossentropy") and f.width == 1:
         yield f"{f.loss} over one unit is zero whatever the input"
 
 

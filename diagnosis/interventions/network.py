@@ -216,6 +216,13 @@ def stateless(setup: Setup) -> Setup | None:
     return _edited(setup, change)
 
 
+def in_order(setup: Setup) -> Setup | None:
+    """Batches one after the other, where a state is carried from each to the next."""
+    if not (setup.shuffle and surgery.carries_state(setup.model)):
+        return None
+    return setup.changed(shuffle=False)
+
+
 def single_activation(setup: Setup) -> Setup | None:
     """No Activation layer behind an LSTM, which has squashed its output already."""
     previous_recurrent = {
