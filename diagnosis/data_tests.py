@@ -13,7 +13,7 @@ import numpy as np
 from lstm_oracle.diagnosis.baselines import baselines
 from lstm_oracle.diagnosis.findings import Evidence, Finding, Remedy
 from lstm_oracle.diagnosis.setup import Data, Setup
-from lstm_oracle.diagnosis.task import task_of
+from lstm_oracle.diagnosis.task import padding_of, task_of
 
 Array = np.ndarray
 
@@ -37,6 +37,7 @@ def _stand_in(setup: Setup) -> Iterator[Found]:
     x = setup.train.x[0]
     if x.dtype.kind != "f" or x.ndim != 3:
         return
+    padding = padding_of(x)
     for n in range(min(x.shape[2], 64)):
         values = x[:, :, n].ravel()
         low, middle, high = np.percentile(values, [5, 50, 95])
@@ -46,7 +47,7 @@ def _stand_in(setup: Setup) -> Iterator[Found]:
         value, count = max(
             zip(*np.unique(far, return_counts=True), strict=True), key=lambda p: p[1]
         )
-        if count < 0.9 * len(far):
+        if count < 0.9 * len(far) or (padding is not None and padding.value[n] == value):
             continue
         yield Found(Finding(
             "LSTM001", "data-quality", "error", 0.9,

@@ -46,6 +46,8 @@ from lstm_oracle.diagnosis.setup import Setup
 # Two-sided 95 % quantiles of Student's t by degrees of freedom.
 _STUDENT = {2: 4.303, 3: 3.182, 4: 2.776}
 LITTLE = 0.75  # held-out skill, below which what is fed may have lost what it told
+PARTLY = 0.2  # of the gap: less is not worth a word
+SUSPICION = 0.5  # of confidence: no experiment has shown it
 LOOK_INSIDE = 3.0  # seconds that have to be left for it
 BUDGETS = {"quick": 18.0, "standard": 110.0, "thorough": 900.0}
 
@@ -259,11 +261,7 @@ class _Examiner:
             finding = self._finding(self.outcome, trial, "error")
             more = [*self._together(trial), *self._other_remedies(self.outcome, trial)]
             self.findings.append(replace(finding, evidence=(*finding.evidence, *more)))
-        named = {t.intervention.cause for t in self.outcome.chosen}
-        for trial in self.outcome.sufficient[1:4]:
-            if trial.intervention.cause not in named:
-                named.add(trial.intervention.cause)
-                self.findings.append(self._finding(self.outcome, trial, "info"))
+        self._look_for_equivalents(self.outcome, suspicion)
         self.findings += self._unsolved(self.outcome, suspicion)
         self._rule_out(self.outcome)
         return True
@@ -275,16 +273,20 @@ class _Examiner:
         last = self.applied[-1] if self.applied else None
         setup = last.setup if last else self.setup
         run = last.run if last else outcome.user
+        if not self._bad():
+            run = generalization.to_its_end(self.lab, setup, run, seed=self.seed)
         learnt = generalization.learnt(
             self.lab, setup, run, outcome, self.baselines, seed=self.seed, reserve=self.reserve / 2
         )
         self.findings += learnt.findings
         self.not_a_bug += learnt.not_a_bug
         self.better = learnt.setup
-        bad = any(f.severity in ("error", "warning") for f in self.findings)
-        if not bad and max(run.generalized, outcome.reference.generalized) < LITTLE:
+        if not self._bad() and max(run.generalized, outcome.reference.generalized) < LITTLE:
             self.findings += examination.hardly_used_table(self.setup)
         return True
+
+    def _bad(self) -> bool:
+        return any(f.severity in ("error", "warning") for f in self.findings)
 
     def _look_inside(self) -> bool:
         """Gates and gradients through time of the user's layers as they are, by the oracle."""
@@ -363,7 +365,7 @@ class _Examiner:
             if self.lab.left < 3 * self.reserve:
                 break
             other = experiments.attempt(
-                self.lab, self.setup, self.setup, outcome, change, self.seed, self.reserve
+                self.lab, self.setup, self.setup, outcome, change, outcome.seed, self.reserve
             )
             if other is not None:
                 found.append(
@@ -376,9 +378,10 @@ class _Examiner:
         # Where no network got there, only a baseline, `_undecided` says so.
         if outcome.chosen or outcome.patient or not outcome.learnable:
             return []
-        if outcome.trials and not outcome.out_of_time:
-            return [_unexplained(outcome)]
-        return self._untried(outcome, suspicion)
+        if not outcome.trials or outcome.out_of_time:
+            return self._untried(outcome, suspicion)
+        # Where all fit alike, it is not the layers that hold this one back.
+        return [_unexplained(outcome)] if outcome.fits_worse else []
 
     def _untried(self, outcome: Outcome, suspicion: dict[str, float]) -> list[Finding]:
         """The chief suspects, where the time was too short to try all changes.
@@ -415,13 +418,13 @@ class _Examiner:
         the chance of a false alarm. What does not repeat is dropped for the next that was enough.
         """
         candidates = outcome.sufficient or outcome.chosen[-1:]
-        for trial in candidates[:3]:
+        for n, trial in enumerate(candidates[:3]):
             # Where a part of the gap is left, time is for looking for what else is wrong.
-            left = outcome.target - score(trial.run) >= experiments.REAL
+            left = outcome.target - score(trial.run) >= outcome.least
             gains = self._fresh_gains(outcome, trial, most=2 if left else 4)
-            if not gains or float(np.mean(gains)) >= experiments.REAL / 2:
+            if not gains or float(np.mean(gains)) >= outcome.least / 2:
                 if outcome.sufficient:
-                    outcome.chosen = [trial]
+                    outcome.chosen, outcome.sufficient = [trial], candidates[n:]
                 if trial.beside:
                     self.together = gains
                 else:
@@ -442,18 +445,50 @@ class _Examiner:
         if not outcome.trials or outcome.patient or reached >= experiments.ENOUGH:
             return
         found = conjunction.together(
-            self.lab, self.setup, outcome, suspicion, self.seed, self.reserve
+            self.lab, self.setup, outcome, suspicion, outcome.seed, self.reserve
         )
         outcome.chosen = found or outcome.chosen
 
     def _look_further(self, outcome: Outcome) -> None:
         """Causes beside the confirmed ones, each confirmed on seeds it was not chosen on."""
-        while trial := experiments.further(self.lab, self.setup, outcome, self.seed, self.reserve):
+        while trial := experiments.further(
+            self.lab, self.setup, outcome, outcome.seed, self.reserve
+        ):
             gains = self._fresh_gains(outcome, trial, before=outcome.chosen[-1].setup)
-            if not gains or float(np.mean(gains)) < experiments.REAL / 2:
+            if not gains or float(np.mean(gains)) < outcome.least / 2:
                 return
             self.gains[trial.intervention.key] = gains
             outcome.chosen.append(trial)
+
+    def _look_for_equivalents(self, outcome: Outcome, suspicion: dict[str, float]) -> None:
+        """Other changes that restore the gap alone: which of them is the fault cannot be told.
+
+        A warning where the change repeats on a fresh seed, else a note.
+        """
+        named = {trial.intervention.cause for trial in outcome.chosen}
+        if outcome.sufficient and outcome.trials and len(outcome.chosen) == 1:
+            experiments.try_the_rest(
+                self.lab, self.setup, outcome, suspicion, named, 3 * self.reserve
+            )
+        for trial in outcome.sufficient[1:4]:
+            if trial.intervention.cause in named:
+                continue
+            named.add(trial.intervention.cause)
+            enough = self.lab.left > 3 * self.reserve
+            gains = self._fresh_gains(outcome, trial, most=1) if enough else []
+            repeats = bool(gains) and gains[0] >= max(outcome.least, outcome.gap / 2)
+            finding = self._finding(outcome, trial, "warning" if repeats else "info")
+            first = outcome.chosen[0].intervention
+            text = f"Or it is this, in place of {first.cause}: either change is enough. "
+            more = (Evidence("gain with another seed", round(gains[0], 3)),) if gains else ()
+            self.findings.append(
+                replace(
+                    finding,
+                    summary=text + finding.summary,
+                    evidence=(*finding.evidence, *more),
+                    confidence=min(finding.confidence, 0.6),
+                )
+            )
 
     def _fresh_gains(
         self, outcome: Outcome, trial: Trial, before: Setup | None = None, most: int = 4
@@ -464,7 +499,7 @@ class _Examiner:
         """
         gains: list[float] = []
         pair = (self.setup if before is None else before, trial.setup)
-        for seed in range(self.seed + 1, self.seed + 1 + most):
+        for seed in range(outcome.seed + 1, outcome.seed + 1 + most):
             if self.lab.left < 2 * self.reserve:
                 break
             self.lab.say(f"{trial.intervention.key} again, with another seed")
@@ -473,7 +508,7 @@ class _Examiner:
                     setup, steps=experiments.steps_for(self.setup, outcome.steps, setup),
                     seed=seed, deadline=self.reserve,
                 )
-                for setup in pair
+                for setup in _on_fresh_data(pair, seed)
             )  # fmt: skip
             if not (mine.complete and theirs.complete):
                 break
@@ -518,7 +553,10 @@ class _Examiner:
 
     def _finished(self) -> Diagnosis:
         order = {"error": 0, "warning": 1, "info": 2}
-        findings = tuple(sorted(self.findings, key=lambda f: order[f.severity]))
+        # What is only a suspicion comes after what was measured.
+        findings = tuple(
+            sorted(self.findings, key=lambda f: (order[f.severity], f.confidence < SUSPICION))
+        )
         undecided = self._undecided(findings)
         return Diagnosis(
             findings,
@@ -541,12 +579,19 @@ class _Examiner:
         """Why it cannot be told, where more is within reach and nothing is named."""
         outcome = self.outcome
         named = self.not_a_bug or any(f.severity in ("error", "warning") for f in findings)
-        if outcome is None or named or outcome.patient or outcome.gap < experiments.REAL:
+        if outcome is None or named or outcome.patient or outcome.gap < outcome.least:
             return ""
+        partly = sorted(outcome.trials, key=lambda trial: -trial.restored)[:2]
+        most = " and ".join(
+            f"{100 * t.restored:.0f} % ({t.intervention.key}, {t.intervention.cause})"
+            for t in partly
+            if t.restored >= PARTLY
+        )
         return (
             f"Cannot tell: after {outcome.steps} of {self.setup.total_steps} updates skill is "
             f"{score(outcome.user):.2f}, and {outcome.target:.2f} is within reach; no change that "
-            "was tried restores it. A larger budget would tell."
+            f"was tried restores it{f': the most that one does is {most}' if most else ''}. A "
+            "larger budget would tell."
         )
 
     def _verdict(self, findings: tuple[Finding, ...]) -> str:
@@ -649,6 +694,18 @@ def _callbacks(setup: Setup) -> list[keras.callbacks.Callback]:
     if setup.rate_of_epoch:
         found.append(keras.callbacks.LearningRateScheduler(setup.rate_of_epoch))
     return found
+
+
+def _on_fresh_data(pair: tuple[Setup, Setup], seed: int) -> tuple[Setup, ...]:
+    """Both with another random split, where few sequences are held out, at random.
+
+    Else what predicts these few by chance does so with every seed.
+    """
+    few = experiments.chance_of(pair[0]) > experiments.REAL / 2
+    if not (few and pair[0].drawn and len(pair[0].train) == len(pair[1].train)):
+        return pair
+    split = [iv.data.shuffle_split(setup, seed) for setup in pair]
+    return pair if None in split else tuple(setup for setup in split if setup is not None)
 
 
 def _student(gains: list[float]) -> tuple[float, float]:

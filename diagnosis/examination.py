@@ -17,7 +17,7 @@ from lstm_oracle.diagnosis import interventions as iv
 from lstm_oracle.diagnosis import surgery, typed
 from lstm_oracle.diagnosis.findings import Evidence, Finding, Remedy
 from lstm_oracle.diagnosis.setup import Setup
-from lstm_oracle.diagnosis.task import padded_steps
+from lstm_oracle.diagnosis.task import padding_of
 
 Array = np.ndarray
 
@@ -51,7 +51,7 @@ def suspicions(setup: Setup) -> dict[str, float]:
 def _look_at_scale(setup: Setup) -> dict[str, float]:
     found = {}
     x = setup.train.x[0]
-    if x.dtype.kind == "f" and x.size:
+    if iv.data.is_quantity(x) and x.size:
         found["standardize-inputs"] = _off_scale(x)
     if all(task.kind == "regression" for task in setup.tasks):
         found["standardize-targets"] = max(_off_scale(y) for y in setup.train.y)
@@ -59,9 +59,11 @@ def _look_at_scale(setup: Setup) -> dict[str, float]:
 
 
 def _off_scale(a: Array) -> float:
-    """How many factors of about three the values lie from a scale of one."""
-    size = float(np.sqrt(np.nanmean(np.square(a, dtype=np.float64)))) or 1.0
-    return max(0.0, abs(math.log10(max(size, 1e-12))) * 2 - 1)
+    """How many factors of about three the values lie from a scale of one; of the worst column."""
+    columns = a.reshape(-1, a.shape[-1]) if a.ndim > 1 else a.reshape(-1, 1)
+    sizes = np.sqrt(np.nanmean(np.square(columns, dtype=np.float64), axis=0))
+    sizes = np.maximum(sizes[sizes > 0], 1e-12)
+    return max(0.0, float(np.abs(np.log10(sizes)).max(initial=0.0)) * 2 - 1)
 
 
 def _look_at_head(setup: Setup) -> dict[str, float]:
@@ -166,22 +168,17 @@ def _look_at_weights(setup: Setup) -> dict[str, float]:
 
 def _look_at_padding(setup: Setup) -> dict[str, float]:
     x = setup.train.x[0]
-    padding = padded_steps(x) if x.ndim == 3 else None
-    share = float(padding.mean()) if padding is not None else 0.0
-    if x.ndim == 2:
-        share = float((x == 0).mean())
-    if iv.network.has_mask(setup.model):
+    padding = padding_of(x) if len(setup.train.x) == 1 else None
+    share = float(padding.steps.mean()) if padding is not None else 0.0
+    if not iv.network.has_mask(setup.model):
+        return {"add-mask": 2 * share, "pad-in-front": 1.5 * share}
+    return {
         # A mask that finds its value between real steps deletes content.
-        return {"remove-mask": 10 * _masked_inside(x)}
-    return {"add-mask": 2 * share}
-
-
-def _masked_inside(x: Array) -> float:
-    """Share of blank steps that have real ones on both sides."""
-    blank = (x == 0).all(-1) if x.ndim == 3 else x == 0
-    before = np.logical_or.accumulate(~blank, axis=1)
-    after = np.logical_or.accumulate(~blank[:, ::-1], axis=1)[:, ::-1]
-    return float((blank & before & after).mean())
+        "remove-mask": 10 * iv.network.deleted_content(setup),
+        "mark-padding": 10 * share,
+        # One that works hides the side on which padding stands.
+        "pad-in-front": 10 * share if iv.network.reads_padding(setup) else 0.0,
+    }
 
 
 def _look_at_classes(setup: Setup) -> dict[str, float]:
@@ -195,7 +192,7 @@ def _look_at_classes(setup: Setup) -> dict[str, float]:
 def _look_at_memory(setup: Setup) -> dict[str, float]:
     """One for each float32 epsilon that the first step's gradient shrinks by at the start."""
     shrunk = iv.network.forgetting(setup) / -math.log10(float(np.finfo(np.float32).eps))
-    found = {"from-the-end": shrunk, "chrono-bias": shrunk}
+    found = dict.fromkeys(("from-the-end", "chrono-bias", "pool-all-steps"), shrunk)
     return found | ({"see-all-steps": 3.0} if iv.network.misses_the_end(setup) else {})
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import keras
@@ -37,11 +37,13 @@ REPAIRS = (
     "repair-head",
     "match-steps",
     "unfreeze",
+    "mark-padding",
+    "add-mask",
+    "pad-in-front",
     "standardize-inputs",
     "standardize-targets",
     "gate-activations",
     "no-regularization",
-    "add-mask",
     "stateless",
     "single-activation",
     "shuffle-batches",
@@ -57,6 +59,10 @@ OF_THE_OPTIMIZER = (
     "learning-rate-up",
     "learning-rate-down",
 )
+GUESSED, MOST_GUESSED = 0.08, 0.5  # held-out skill that is nothing yet, of many and of very few
+JUMP = 10.0  # times the median of the losses before it
+SUSPECT = 0.5  # of suspicion: what is tried even after a change was enough
+DELETED = 0.5  # of suspicion: a mask that deletes one step in twenty
 UNLIKELY = 1.0  # less suspected: what the reference speaks against
 ENOUGH = 0.7  # of the gap: what the change that names the cause has to restore
 
@@ -90,6 +96,8 @@ class Outcome:
     out_of_time: bool = False  # some changes were not tried
     undone: Run | None = None  # of a plain network on the input in another form
     longer: Run | None = None  # of the user's set-up for five times its few updates
+    least: float = REAL  # a smaller gain is within what chance does on what is held out
+    seed: int = 0  # that the user's set-up was trained on
     patient: bool = False  # the user's set-up is behind early, and gets there by itself
     outlook: float | None = None  # the skill that it then has, or is expected to have
 
@@ -101,7 +109,18 @@ class Outcome:
     @property
     def learnable(self) -> bool:
         """Whether a network got there in this many updates, not only a baseline."""
-        return max(score(run) for run in self._reached) - score(self.user) >= REAL
+        return max(score(run) for run in self._reached) - score(self.user) >= self.least
+
+    @property
+    def holds(self) -> float:
+        """The best skill on held-out data alone, of a network or a baseline."""
+        networks = (run.generalized for run in (self.user, *self._reached))
+        return max(self.easy + BEHIND, *networks)
+
+    @property
+    def fits_worse(self) -> bool:
+        """Whether a network got further on the training data, not only on others."""
+        return max(run.fitted for run in self._reached) - self.user.fitted >= REAL
 
     @property
     def _reached(self) -> list[Run]:
@@ -134,13 +153,37 @@ def held_out_score(run: Run) -> float:
 def repaired(setup: Setup, suspicion: dict[str, float]) -> tuple[list[Intervention], Setup]:
     """The changes that the reference makes of this set-up, its optimizer apart, and the set-up."""
     made = []
-    wider = ("wider",) if "wider" in suspicion else ()
-    for key in (*REPAIRS, *wider, "reinitialize"):
+    for key in (*REPAIRS, *_suspected(suspicion), "reinitialize"):
         changed = iv.BY_KEY[key].apply(setup)
         if changed is not None:
             made.append(iv.BY_KEY[key])
             setup = changed
     return made, setup
+
+
+def _suspected(suspicion: dict[str, float]) -> list[str]:
+    """Changes that do harm where nothing speaks for them."""
+    return [key for key in ("remove-mask", "wider") if suspicion.get(key, 0.0) >= DELETED]
+
+
+def least_gain(setup: Setup) -> float:
+    """The least gain in skill that so few held-out sequences can show: two deviations.
+
+    Of balanced accuracy over K classes, as skill, the deviation on n sequences is at most
+    K / (K - 1) / (2 sqrt(n)); of R squared it is at most 0.77 / sqrt(n), with R squared at a third.
+    Half of a score is measured on held-out data.
+    """
+    return max(REAL, chance_of(setup))
+
+
+def chance_of(setup: Setup) -> float:
+    """The deviation of a held-out skill, at most, that the choice of what is held out makes."""
+    task, n = setup.tasks[0], len(setup.held_out)
+    n *= setup.held_out.y[0].shape[1] if task.per_step else 1
+    if task.kind == "regression":
+        return 0.77 / n**0.5
+    K = max(2, task.class_count)
+    return 0.5 * K / (K - 1) / n**0.5
 
 
 def reference_of(setup: Setup, suspicion: dict[str, float]) -> Setup:
@@ -155,10 +198,10 @@ def affordable_steps(lab: Lab, setup: Setup, rate: float, share: float) -> int:
 
 
 def steps_for(user: Setup, steps: int, setup: Setup) -> int:
-    """The same epochs in batches of another size, or the same updates."""
+    """The same share of the epochs in batches of another size, or the same updates."""
     if setup.batch_size == user.batch_size:
         return max(1, round(steps * setup.epochs / user.epochs))
-    epochs = steps / user.steps_per_epoch
+    epochs = steps / user.steps_per_epoch * setup.epochs / user.epochs
     most = max(4 * steps, 3 * FEW_UPDATES)  # the first so that a trial stays short
     return int(np.clip(round(epochs * setup.steps_per_epoch), 10, most))
 
@@ -241,22 +284,66 @@ def search(
     pace = lab.train(user, steps=min(12, user.total_steps), seed=seed).steps_per_second
     arms = _Arms(user, reference_of(user, suspicion), plain(user, seed), easy - BEHIND, seed)
     outcome = arms.compared(lab, affordable_steps(lab, user, pace, 0.035))
-    while outcome.gap < REAL and outcome.steps < user.total_steps:
+    while not _worth_a_search(outcome, user) and outcome.steps < user.total_steps:
         # Three arms in two fifths of the time; the rest is for the search at that length.
         steps = min(user.total_steps, int(0.4 / 3 * (lab.left - reserve) * pace))
         if steps < min(user.total_steps, 1.5 * outcome.steps):
             break
         outcome = arms.compared(lab, steps)
-    if outcome.gap >= REAL:
+    _once_more(lab, user, outcome, reserve)
+    if outcome.gap >= outcome.least:
         outcome = _patient(lab, arms, outcome, pace)
     elif outcome.steps == user.total_steps <= FEW_UPDATES:
         _longer(lab, user, outcome, seed, reserve)
     _encodings(lab, user, outcome, seed, reserve)
-    if outcome.chosen or outcome.gap < REAL or outcome.patient:
+    if outcome.chosen or outcome.patient or not _worth_a_search(outcome, user):
         return outcome
-    _one_by_one(lab, user, outcome, suspicion, seed, reserve)
-    _choose(lab, user, outcome, suspicion, seed, reserve)
+    suspicion = suspicion | symptoms(outcome.user, suspicion)
+    _one_by_one(lab, user, outcome, suspicion, outcome.seed, reserve)
+    _choose(lab, user, outcome, suspicion, outcome.seed, reserve)
     return outcome
+
+
+def _worth_a_search(outcome: Outcome, user: Setup) -> bool:
+    """Whether something is within reach, and not only by heart: is there anything to learn?"""
+    return outcome.gap >= outcome.least and outcome.holds >= guessing(user)
+
+
+def guessing(setup: Setup) -> float:
+    """The held-out skill that the best of five guessers without knowledge may well have.
+
+    Balanced accuracy over K classes, on n sequences, gives skill a deviation of
+    1 / sqrt((K - 1) n); 2.3 deviations are the 95 % point of the largest of five.
+    """
+    task, n = setup.tasks[0], len(setup.held_out)
+    n *= setup.held_out.y[0].shape[1] if task.per_step else 1
+    if task.kind == "regression":
+        return GUESSED
+    deviation = (max(1, task.class_count - 1) * n) ** -0.5
+    return float(np.clip(2.3 * deviation, GUESSED, MOST_GUESSED))
+
+
+def _once_more(lab: Lab, user: Setup, outcome: Outcome, reserve: float) -> None:
+    """The user's set-up on another seed where the first shows no gap: it may have been lucky."""
+    if outcome.gap >= outcome.least or lab.left < lab.seconds / 2:
+        return
+    lab.say("training the set-up as it is, with another seed")
+    seed = outcome.seed + 1
+    again = lab.train(user, steps=outcome.steps, seed=seed, deadline=reserve)
+    if again.complete and outcome.target - score(again) >= outcome.least:
+        outcome.user, outcome.seed = again, seed
+
+
+def symptoms(run: Run, suspicion: dict[str, float]) -> dict[str, float]:
+    """What a loss that jumps, or overflows, speaks for, where nothing did more."""
+    before = [np.median(run.losses[max(0, n - 20) : n]) for n in range(5, len(run.losses))]
+    jumped = (run.losses[5:] > JUMP * np.abs(before)).any()
+    if not (jumped or run.diverged):
+        return {}
+    return {
+        key: max(weight, suspicion.get(key, 0.0))
+        for key, weight in (("clip-gradients", 2.0), ("learning-rate-down", 1.5))
+    }
 
 
 @dataclass(frozen=True)
@@ -283,6 +370,8 @@ class _Arms:
             steps,
             None if self.plain is None else trained(self.plain, "a plain network", LEAST),
             self.easy,
+            least=least_gain(self.user),
+            seed=self.seed,
         )
 
 
@@ -292,16 +381,17 @@ def _patient(lab: Lab, arms: _Arms, early: Outcome, pace: float) -> Outcome:
     Where the time ends before that, from how much it gains with each doubling of the updates.
     """
     user, longer = arms.user, early.user
+    arms = replace(arms, seed=early.seed)
     steps = min(user.total_steps, int(0.25 * lab.left * pace))
     if steps >= 1.5 * early.steps:
         lab.say(f"training the set-up as it is for {steps} updates")
         longer = lab.train(user, steps=steps, seed=arms.seed)
     outlook = min(1.0, _outlook(longer, user.total_steps))
-    if outlook < early.target - REAL:
+    if outlook < early.target - early.least:
         return early
-    if longer is not early.user and 6 * steps / pace < lab.left:
+    if longer is not early.user and 4 * steps / pace < lab.left:
         early = arms.compared(lab, steps, user=longer)
-        if early.gap >= REAL and outlook < early.target - REAL:
+        if early.gap >= early.least and outlook < early.target - early.least:
             return early
     early.patient, early.outlook = True, outlook
     return early
@@ -358,7 +448,7 @@ def _one_by_one(
     The reference has most of them made: where it gets there, the cause is among those, and where
     it does not while a plain network does, it is likelier among the others.
     """
-    made = {*REPAIRS, *OF_THE_OPTIMIZER, "reinitialize"} | ({"wider"} & suspicion.keys())
+    made = {*REPAIRS, *OF_THE_OPTIMIZER, "reinitialize", *_suspected(suspicion)}
     reached = outcome.restored(outcome.reference) >= ENOUGH
 
     def suspected(key: str, size: int) -> float:
@@ -508,6 +598,37 @@ def _choose(
             break
 
 
+def try_the_rest(
+    lab: Lab,
+    user: Setup,
+    outcome: Outcome,
+    suspicion: dict[str, float],
+    named: set[str],
+    least_left: float,
+) -> None:
+    """Suspects of other causes that were not tried before one was enough, while there is time.
+
+    What is enough alone joins the others that are.
+    """
+    tried = {trial.intervention.key for trial in outcome.trials}
+    rest = [
+        c
+        for c in iv.TABLE
+        if c.key not in tried and c.cause not in named and suspicion.get(c.key, 0.0) >= SUSPECT
+    ]
+    rest.sort(key=lambda c: -suspicion[c.key])
+    rates = max(suspicion.get(key, 0.0) for key in ("learning-rate-up", "learning-rate-down"))
+    if rates >= SUSPECT and outcome.best_rate is None and lab.left > least_left:
+        rest = [*_rates(lab, user, outcome, outcome.seed, least_left), *rest]
+    for change in rest:
+        if lab.left < least_left:
+            return
+        trial = attempt(lab, user, user, outcome, change, outcome.seed, least_left)
+        if trial is not None:
+            outcome.trials.append(trial)
+            outcome.sufficient += [trial] if trial.restored >= ENOUGH else []
+
+
 def on_top_of(trial: Trial, chosen: list[Trial]) -> None:
     """Note of a trial which changes were made before it."""
     trial.beside = tuple(one.intervention.key for one in chosen)
@@ -525,12 +646,12 @@ def further(lab: Lab, user: Setup, outcome: Outcome, seed: int, reserve: float) 
     last = outcome.chosen[-1]
     named = {trial.intervention.cause for trial in outcome.chosen}
     for trial in sorted(outcome.trials, key=lambda trial: trial.restored, reverse=True):
-        if lab.left < reserve or outcome.target - score(last.run) < REAL:
+        if lab.left < reserve or outcome.target - score(last.run) < outcome.least:
             return None
         if trial.intervention.cause in named:
             continue
         helped = attempt(lab, last.setup, user, outcome, trial.intervention, seed, reserve)
-        if helped is not None and score(helped.run) - score(last.run) >= REAL:
+        if helped is not None and score(helped.run) - score(last.run) >= outcome.least:
             on_top_of(helped, outcome.chosen)
             return helped
     return None

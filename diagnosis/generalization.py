@@ -9,7 +9,7 @@ import numpy as np
 
 from lstm_oracle.diagnosis.baselines import Baselines, last_values
 from lstm_oracle.diagnosis.baselines import baselines as fitted_baselines
-from lstm_oracle.diagnosis.experiments import REAL, Outcome
+from lstm_oracle.diagnosis.experiments import REAL, Outcome, chance_of
 from lstm_oracle.diagnosis.findings import Evidence, Finding, Remedy
 from lstm_oracle.diagnosis.interventions import data, network
 from lstm_oracle.diagnosis.interventions.alternatives import AGAINST_OVERFITTING
@@ -17,6 +17,9 @@ from lstm_oracle.diagnosis.lab import Lab, Run
 from lstm_oracle.diagnosis.plain import plain
 from lstm_oracle.diagnosis.setup import Setup
 
+APART = 0.25  # of skill, between training and held-out data: then the reason is looked for
+SMALL = 200  # training sequences: with fewer, more of them may well help
+LONGER = 1.3  # times as many updates: fewer show nothing new
 FEW = 60  # held-out sequences: with fewer, one split's skill may be off by 0.15 by chance alone
 
 
@@ -41,28 +44,60 @@ def learnt(
     """What a set-up that trains has learnt: more than repeating, than a constant, than by heart?"""
     if len(setup.train) == 1:
         return Learnt([], [])  # there is no other sequence to tell it by
-    steps = _settled(run, len(setup.held_out))
-    if len(setup.held_out) < FEW:
-        run = _over_splits(lab, setup, run, steps, seed, reserve)
+    return _learnt(lab, setup, run, outcome, baselines, seed, reserve)
+
+
+def _learnt(
+    lab: Lab,
+    setup: Setup,
+    run: Run,
+    outcome: Outcome,
+    baselines: Baselines,
+    seed: int,
+    reserve: float,
+) -> Learnt:
+    held_out = len(setup.held_out)
     best_name, best = baselines.best
     reached = max(run.generalized, outcome.reference.generalized)
     persistence = baselines.skills.get("persistence", -1.0)
-    chance = _chance(setup)
+    chance = _chance(setup, held_out)
     asked = max(chance, persistence + 0.05 if persistence > 0.5 else 0.0)
     if max(reached, best if asked == chance else 0.0) < asked:
         # Whether there is so little to learn is seen at the end of the training, not before it.
         run, outcome = _to_the_end(lab, setup, run, outcome, seed)
-        steps = _settled(run, len(setup.held_out))
         reached = max(run.generalized, outcome.reference.generalized)
+    steps = _settled(run, held_out)
+    judged = held_out
+    if held_out < FEW:
+        run, best, judged = _over_splits(lab, setup, run, best, steps, seed, reserve)
+        reached, chance = run.generalized, _chance(setup, judged)
+    apart = run.fitted - run.generalized > APART
     if persistence > 0.5 and reached < asked:
-        return _naive(lab, setup, run, outcome, persistence, seed)
-    apart = run.fitted - run.generalized > 0.25
+        naive = _naive(lab, setup, run, outcome, persistence, seed)
+        starved = len(setup.train) <= SMALL and run.fitted - run.generalized > REAL
+        if naive.setup or not starved:
+            return naive
     # Of a few held-out sequences none may be predicted by chance: what is fitted may be a signal.
-    if max(reached, best) < chance and not (apart and len(setup.held_out) < FEW // 2):
+    elif max(reached, best) < chance and not (apart and judged < FEW // 2):
         return _no_signal(run, best_name, best, chance)
     if apart:
         return _overfitted(lab, setup, run, steps, seed, reserve)
+    if len(setup.train) <= SMALL and run.fitted - run.generalized > REAL:
+        return Learnt(_starved(lab, setup, run, steps, seed, reserve), [])
     return Learnt([], [])
+
+
+def to_its_end(lab: Lab, setup: Setup, run: Run, *, seed: int) -> Run:
+    """The training that the user is about to make, where that is longer and time allows it.
+
+    What is learnt by heart shows late.
+    """
+    made = int(run.steps[-1])
+    steps = min(setup.total_steps, int(0.4 * lab.left * run.steps_per_second))
+    if steps <= LONGER * made:
+        return run
+    lab.say(f"training the set-up as it is for {steps} updates")
+    return lab.train(setup, steps=steps, seed=seed)
 
 
 def _to_the_end(
@@ -79,9 +114,14 @@ def _to_the_end(
     return longer, replace(outcome, steps=steps, reference=reference)
 
 
-def _over_splits(lab: Lab, setup: Setup, run: Run, steps: int, seed: int, reserve: float) -> Run:
-    """The run with its held-out skill averaged over up to four random splits more."""
-    skills = [run.generalized]
+def _over_splits(
+    lab: Lab, setup: Setup, run: Run, best: float, steps: int, seed: int, reserve: float
+) -> tuple[Run, float, int]:
+    """The run with its held-out skill averaged over up to four random splits more.
+
+    With it the skill of the best baseline, likewise, and how many sequences were held out in all.
+    """
+    skills, bests, total = [run.generalized], [best], len(setup.train) + len(setup.held_out)
     for draw in range(1, 5):
         split = data.shuffle_split(setup, draw)
         if split is None or lab.left < 4 * reserve:  # what follows needs its time
@@ -90,7 +130,9 @@ def _over_splits(lab: Lab, setup: Setup, run: Run, steps: int, seed: int, reserv
         again = lab.train(split, steps=steps, seed=seed, deadline=reserve)
         if again.complete:
             skills.append(again.generalized)
-    return replace(run, held_out_skill=np.where(run.end, np.mean(skills), run.held_out_skill))
+            bests.append(fitted_baselines(split.tasks[0], split.train, split.held_out).best[1])
+    run = replace(run, held_out_skill=np.where(run.end, np.mean(skills), run.held_out_skill))
+    return run, float(np.mean(bests)), min(total, len(skills) * len(setup.held_out))
 
 
 def _settled(run: Run, held_out: int) -> int:
@@ -122,7 +164,8 @@ def _naive(
     )
     trained = outcome.steps >= setup.total_steps / 2
     # Not where another network finds as much in the levels: then they hide nothing.
-    if trained and beyond > max(own, 0) + REAL and beyond > plain_own + REAL / 2:
+    real = _real(setup)
+    if trained and beyond > max(own, 0) + real and beyond > plain_own + real / 2:
         return _levels_hide_changes(persistence, own, beyond, differences)
     finding = Finding(
         "LSTM061", "naive-forecast", "info", 0.8,
@@ -130,7 +173,7 @@ def _naive(
         "it has not found more than that, and neither has a model of the changes.",
         (Evidence("skill of the last value", persistence),
          Evidence("skill of the network", run.generalized, persistence, "the persistence forecast"),
-         Evidence("skill of a model of the changes", round(beyond, 3), REAL)),
+         Evidence("skill of a model of the changes", round(beyond, 3), real)),
         refuted_by="A model of the differences has held-out skill above zero.",
     )  # fmt: skip
     return Learnt([finding], [
@@ -156,13 +199,13 @@ def _levels_hide_changes(
     return Learnt([finding], [], differences)
 
 
-def _chance(setup: Setup) -> float:
-    """The held-out skill that the best of five guessers without knowledge may well have.
+def _chance(setup: Setup, n: int) -> float:
+    """The skill that the best of five guessers without knowledge may well have on n sequences.
 
-    Balanced accuracy over K classes, on n sequences, gives skill a deviation of
-    1 / sqrt((K - 1) n); 2.3 deviations are the 95 % point of the largest of five.
+    Balanced accuracy over K classes gives skill a deviation of 1 / sqrt((K - 1) n); 2.3 deviations
+    are the 95 % point of the largest of five.
     """
-    task, n = setup.tasks[0], len(setup.held_out)
+    task = setup.tasks[0]
     if task.kind == "regression" or n < FEW:
         return 0.08
     return float(max(0.08, 2.3 / ((task.class_count - 1) * n) ** 0.5))
@@ -198,25 +241,22 @@ def _overfitted(lab: Lab, setup: Setup, run: Run, steps: int, seed: int, reserve
         return made if made.complete else None
 
     real = _real(setup)
-    lab.say("comparing with a random split")
-    mixed_setup = data.shuffle_split(setup)
-    mixed = tried(mixed_setup)
-    if mixed is not None and mixed.generalized > run.generalized + max(0.2, real):
-        text = "The held-out part is unlike the training part: drawn at random it is predicted far"
-        code = (
-            "order = np.random.default_rng(0).permutation(len(x))\n"
-            "x, y = x[order], y[order]   # before fit"
-        )
-        unlike = _finding(
-            "LSTM030", "data-split", "shuffle-split", run, mixed, f"{text} better.", code
-        )
-        return Learnt([unlike], [], mixed_setup)
+    if not setup.drawn:  # else another random split differs by chance alone
+        lab.say("comparing with a random split")
+        mixed_setup = data.shuffle_split(setup)
+        mixed = tried(mixed_setup)
+        if mixed is not None and mixed.generalized > run.generalized + max(0.2, real):
+            return Learnt([_unlike(run, mixed)], [], mixed_setup)
     found = _subset_curve(lab, setup, run, steps, seed, reserve)
     lab.say("trying a smaller network")
     small_setup = network.narrower(setup)
     small = tried(small_setup)
     contenders = [] if small is None else [(small.generalized, "narrower", small_setup)]
-    if small is not None and small.generalized > run.generalized + real:
+    if (
+        small is not None
+        and small.generalized > run.generalized + real
+        and _repeats(lab, setup, small_setup, steps, seed, reserve)
+    ):
         found.append(
             _finding("LSTM091", "too-large", "narrower", run, small,
                      "A quarter of the units does better on held-out data.",
@@ -227,17 +267,43 @@ def _overfitted(lab: Lab, setup: Setup, run: Run, steps: int, seed: int, reserve
         made = tried(changed)
         if made is not None:
             contenders.append((made.generalized, change.key, changed))
+    return _with_the_best(found, contenders, run, real)
+
+
+def _unlike(run: Run, mixed: Run) -> Finding:
+    text = "The held-out part is unlike the training part: drawn at random it is predicted far"
+    order = "order = np.random.default_rng(0).permutation(len(x))"
+    code = f"{order}\nx, y = x[order], y[order]   # before fit"
+    return _finding("LSTM030", "data-split", "shuffle-split", run, mixed, f"{text} better.", code)
+
+
+def _with_the_best(
+    found: list[Finding], contenders: list[tuple[float, str, Setup | None]], run: Run, real: float
+) -> Learnt:
+    """The findings with the change that helped most as their remedy, where one did."""
     best = max(contenders, default=None, key=lambda c: c[0])
     if best is None or best[0] < run.generalized + real / 2:
         return Learnt(found, [])
     return Learnt([_with_remedy(f, best, run) for f in found], [], best[2] if found else None)
 
 
+def _repeats(
+    lab: Lab, setup: Setup, small: Setup | None, steps: int, seed: int, reserve: float
+) -> bool:
+    """Whether the smaller network is ahead with another seed, and split where it is ours, too."""
+    pair = [data.shuffle_split(s, seed + 1) if setup.drawn and s else s for s in (setup, small)]
+    skills = []
+    for one in pair:
+        if one is None or lab.left < reserve:
+            return True  # no time for it: what was measured stands
+        lab.say("trying a smaller network, with another seed")
+        skills.append(lab.train(one, steps=steps, seed=seed + 1, deadline=reserve / 2).generalized)
+    return skills[1] > skills[0] + REAL / 2
+
+
 def _real(setup: Setup) -> float:
     """A gain in held-out skill beyond what so few held-out sequences differ by: two deviations."""
-    task = setup.tasks[0]
-    K = max(2, task.class_count)
-    return max(REAL, K / (K - 1) / len(setup.held_out) ** 0.5)
+    return max(REAL, 2 * chance_of(setup))
 
 
 def _with_remedy(finding: Finding, best: tuple[float, str, Setup | None], run: Run) -> Finding:
@@ -256,36 +322,75 @@ def _subset_curve(
     lab: Lab, setup: Setup, run: Run, steps: int, seed: int, reserve: float
 ) -> list[Finding]:
     """Held-out skill against the number of sequences: still rising at all of them?"""
-    n = len(setup.train)
-    points = []
-    for rows in (n // 4, n // 2):
-        if lab.left < reserve or rows < 4:
-            continue
-        lab.say(f"training on {rows} sequences")
-        part = lab.train(setup, steps=steps, seed=seed, rows=rows, deadline=reserve / 2)
-        points.append((rows, part.generalized))
-    points.append((n, run.generalized))
+    points = _points(lab, setup, run, steps, seed, reserve)
     gain = points[-1][1] - points[-2][1] if len(points) > 1 else 0.0
     rising = len(points) > 2 and gain > 0.05 and points[-1][1] > points[0][1] + 0.08
-    if not rising and n > 200:
-        return []
+    return [_insufficient(run, points)] if rising or len(setup.train) <= SMALL else []
+
+
+def _starved(
+    lab: Lab, setup: Setup, run: Run, steps: int, seed: int, reserve: float
+) -> list[Finding]:
+    """Few sequences, fitted somewhat better than others: would four times as many help?"""
+    points = _points(lab, setup, run, steps, seed, reserve)
+    return [_insufficient(run, points)] if expected_gain([p[1] for p in points]) >= REAL else []
+
+
+def expected_gain(skills: list[float]) -> float:
+    """What four times the sequences are expected to gain, from the skills of n/4, n/2 and n.
+
+    The gain of each doubling stands to that before it as the last two do: skill a - b n^-c.
+    """
+    if len(skills) < 3:
+        return 0.0
+    before, last = skills[1] - skills[0], skills[2] - skills[1]
+    if last <= 0 or before <= 0:
+        return 0.0
+    ratio = min(1.0, last / before)
+    return last * (ratio + ratio**2)
+
+
+def _points(
+    lab: Lab, setup: Setup, run: Run, steps: int, seed: int, reserve: float
+) -> list[tuple[int, float]]:
+    """Held-out skill with a quarter, a half and all of the sequences, drawn at random, nested."""
+    n = len(setup.train)
+    few = setup.drawn and len(setup.held_out) < FEW
+    draws = [data.shuffle_split(setup, draw) for draw in (0, 1, 2)] if few else []
+    order = np.random.default_rng(seed).permutation(n)
+    splits = [s for s in draws if s] or [setup.changed(train=setup.train.take(order))]
+    points = []
+    for rows in (n // 4, n // 2):
+        lab.say(f"training on {rows} sequences")
+        skills = [
+            lab.train(s, steps=steps, seed=seed, rows=rows, deadline=reserve / 2).generalized
+            for s in splits
+            if lab.left > reserve and rows >= 4
+        ]
+        if skills:
+            points.append((rows, float(np.mean(skills))))
+    return [*points, (n, run.generalized)]
+
+
+def _insufficient(run: Run, points: list[tuple[int, float]]) -> Finding:
+    n = points[-1][0]
+    gain = points[-1][1] - points[-2][1] if len(points) > 1 else 0.0
     measured = (
         f"; from {points[-2][0]} to {n} sequences held-out skill "
         f"{'still rises' if gain > 0 else 'changes'} by {gain:+.2f}"
         if len(points) > 1
         else f", and {n} sequences are few"
     )
-    return [
-        Finding(
-            "LSTM150", "insufficient-data", "warning", 0.6,
-            f"The training data are fitted ({run.fitted:.2f}), held-out data are not "
-            f"({run.generalized:.2f}){measured}.",
-            (Evidence("sequences", [p[0] for p in points]),
-             Evidence("held-out skill", [round(p[1], 3) for p in points])),
-            Remedy("more-data", "Collect more sequences, or augment these.", ""),
-            "Held-out skill is the same for half of the sequences.",
-        )
-    ]  # fmt: skip
+    how = "not" if run.fitted - run.generalized > APART else "less"
+    return Finding(
+        "LSTM150", "insufficient-data", "warning", 0.6,
+        f"The training data are fitted ({run.fitted:.2f}), held-out data {how} "
+        f"({run.generalized:.2f}){measured}.",
+        (Evidence("sequences", [p[0] for p in points]),
+         Evidence("held-out skill", [round(p[1], 3) for p in points])),
+        Remedy("more-data", "Collect more sequences, or augment these.", ""),
+        "Held-out skill is the same for half of the sequences.",
+    )  # fmt: skip
 
 
 def _finding(

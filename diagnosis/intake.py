@@ -55,8 +55,10 @@ def setup_of(
     )  # fmt: skip
     data = _data(model, x, y, sample_weight, "x")
     held_out = None if validation_data is None else _validation(model, validation_data)
+    drawn = held_out is None and not validation_split
     if surgery.carries_state(model):
         validation_split = validation_split or LAST  # what goes on from batch to batch stays whole
+        drawn = False
     whole, held_out = _split(data, held_out, validation_split, seed)
     an_epoch = len(whole) if steps_per_epoch is None else steps_per_epoch * int(batch_size)
     rng = np.random.default_rng([seed, 1])
@@ -82,7 +84,7 @@ def setup_of(
         prototype, train, held_out, tasks, optimizer, model.loss,
         loss_weights=getattr(model, "loss_weights", None), metrics=surgery.metrics_of(model),
         batch_size=int(batch_size), epochs=int(epochs), shuffle=bool(shuffle),
-        class_weight=class_weight, whole=whole, stands_for=an_epoch / len(train),
+        class_weight=class_weight, whole=whole, stands_for=an_epoch / len(train), drawn=drawn,
     )  # fmt: skip
 
 

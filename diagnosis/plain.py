@@ -10,9 +10,8 @@ import keras
 import numpy as np
 
 from lstm_oracle.diagnosis import surgery
-from lstm_oracle.diagnosis.interventions import data, head, optimization
+from lstm_oracle.diagnosis.interventions import data, head, network, optimization
 from lstm_oracle.diagnosis.setup import Setup
-from lstm_oracle.diagnosis.task import padded_steps
 
 UNITS = 32
 
@@ -21,7 +20,9 @@ def plain(setup: Setup, seed: int = 0) -> Setup | None:
     """The set-up of a plain network; None for tasks with several inputs or outputs."""
     if len(setup.tasks) != 1 or len(setup.train.x) != 1:
         return None
-    setup = data.standardize_inputs(setup) or setup
+    setup, padded = network.own_padding(setup)
+    if not _names(setup.train.x[0]):
+        setup = data.standardize_inputs(setup) or setup
     fit = head.fitting(setup)
     setup = setup.changed(
         tasks=(fit.task,), train=fit.train, held_out=fit.held_out, loss=fit.loss,
@@ -29,24 +30,26 @@ def plain(setup: Setup, seed: int = 0) -> Setup | None:
     )  # fmt: skip
     setup = data.standardize_targets(setup) or setup
     with surgery.seeded(seed):
-        model = _network(setup, fit)
+        model = _network(setup, fit, padded)
     if model is None:
         return None
     setup = setup.changed(model=model, fresh_weights=True)
     return optimization.reference_optimizer(data.class_weights(setup) or setup)
 
 
-def _network(setup: Setup, fit: head.Fitting) -> keras.Model | None:
-    # A sequence of padding alone would be left without a step: its mean is no number.
-    parts = (setup.train.x[0], setup.held_out.x[0])
-    x = np.concatenate(parts) if parts[0].shape[1:] == parts[1].shape[1:] else parts[0]
-    if x.ndim == 2 and np.equal(x, np.round(x)).all() and x.min() >= 0 and x.max() < 50000:
+def _names(x: np.ndarray) -> bool:
+    """Whether numbers are to be looked up in a table."""
+    return x.ndim == 2 and bool(np.equal(x, np.round(x)).all() and x.min() >= 0 and x.max() < 50000)
+
+
+def _network(setup: Setup, fit: head.Fitting, padded: bool) -> keras.Model | None:
+    x = setup.train.x[0]
+    if _names(x):
+        largest = int(max(x.max(), setup.held_out.x[0].max()))
         inputs = keras.Input(x.shape[1:], dtype="int32")
-        padded = bool((x == 0).mean() > 0.05 and (x != 0).any(1).all())
-        steps = keras.layers.Embedding(int(x.max()) + 1, UNITS, mask_zero=padded)(inputs)
+        steps = keras.layers.Embedding(largest + 1, UNITS, mask_zero=padded)(inputs)
     elif x.ndim == 3:
         inputs = keras.Input(x.shape[1:])
-        padded = padded_steps(x) is not None and (x != 0).any((1, 2)).all()
         steps = keras.layers.Masking(0.0)(inputs) if padded else inputs
     else:
         return None

@@ -39,16 +39,19 @@ class Data:
 
 
 class Scale(NamedTuple):
-    """Mean and deviation per feature, and whether steps of zeros are padding and stay zeros."""
+    """Mean and deviation per feature, and the step that is padding and stays what it is."""
 
     mean: Array
     deviation: Array
-    padded: bool = False
+    padding: Array | None = None
 
     def taken_off(self, x: Array) -> Array:
         """(x - mean) / deviation, in float32."""
         out = ((x - self.mean) / self.deviation).astype(np.float32)
-        return np.where((x != 0).any(-1, keepdims=True), out, 0) if self.padded else out
+        if self.padding is None:
+            return out
+        real = (x != self.padding).any(-1, keepdims=True)
+        return np.where(real, out, self.padding.astype(np.float32))
 
     @property
     def survives_float32(self) -> bool:
@@ -90,6 +93,7 @@ class Setup:
     y_scale: tuple[tuple[Array, Array], ...] | None = None  # (mean, deviation) taken off each y
     whole: Data | None = None  # the user's training data, where `train` is a part of them
     stands_for: float = 1.0  # sequences of the user's, for each of those trained on here
+    drawn: bool = False  # the held-out part was drawn at random here, and is not the user's
 
     @property
     def steps_per_epoch(self) -> int:

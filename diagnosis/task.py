@@ -10,14 +10,17 @@ set-ups with different heads and losses can be compared:
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 Array = np.ndarray
 Kind = Literal["regression", "binary", "multiclass"]
 
+AT_THE_END = 0.9  # of the steps that look like padding: more between real ones, and it is content
+MANY_STEPS = 8  # in fewer, the same few numbers stand at both ends by chance
 _CLASS_LOSSES = ("crossentropy", "hinge", "focal")
 
 
@@ -193,20 +196,55 @@ def left_out(weight: Array | None, blank: Array) -> Array:
     return kept * (weight[:, None] if weight.ndim < kept.ndim else weight.reshape(kept.shape))
 
 
-def padded_steps(x: Array, value: float = 0.0) -> Array | None:
-    """(B, T), True where a step of x is padding: every feature equal to `value` up to an end.
+class Padding(NamedTuple):
+    """What the ends of sequences are filled up with."""
 
-    None where x is no (B, T, F), where fewer than one sequence in twenty has such an end, and where
-    no end is longer than a step: a signal may well begin at zero.
+    value: Array  # of a padded step: (F,), or () for a sequence of numbers
+    steps: Array  # (B, T), True where a step is padding
+
+    @property
+    def behind(self) -> bool:
+        """Whether it comes after the content."""
+        return bool(self.steps[:, -1].sum() > self.steps[:, 0].sum())
+
+
+def padding_of(x: Array) -> Padding | None:
+    """The step that fills up one end of many sequences, and where; None where there is none.
+
+    Zeros, or whatever else: a step that many sequences end (or begin) with, to the bit. What also
+    occurs between real steps is content, and no padding: one in ten may.
+
+    None where x is no (B, T, F) or (B, T), where fewer than one sequence in twenty has such an end,
+    and where no end is longer than a step: a signal may well begin at zero.
     """
-    if x.ndim != 3 or x.shape[1] < 2:
+    if x.ndim not in (2, 3) or x.shape[1] < 2 or len(x) < 2:
         return None
-    blank = (x == value).all(-1)
+    for value in (np.zeros(x.shape[2:], x.dtype), *_often(x[:, -1]), *_often(x[:, 0])):
+        steps = _end_runs(is_step(x, value))
+        if steps is not None and (x.shape[1] >= MANY_STEPS or not value.any()):
+            return Padding(value, steps)
+    return None
+
+
+def is_step(x: Array, value: Array) -> Array:
+    """(B, T), True where a step of x is the value."""
+    return (x == value).all(-1) if x.ndim == 3 else x == value
+
+
+def _often(ends: Array) -> Iterator[Array]:
+    """The step that most sequences end with, where that is one sequence in twenty."""
+    values, counts = np.unique(ends, axis=0, return_counts=True)
+    most = int(counts.argmax())
+    if counts[most] > 0.05 * len(ends):
+        yield values[most]
+
+
+def _end_runs(blank: Array) -> Array | None:
     leading = np.logical_and.accumulate(blank, axis=1)
     trailing = np.logical_and.accumulate(blank[:, ::-1], axis=1)[:, ::-1]
     padding = leading if leading.sum() > trailing.sum() else trailing
     found = padding.any(1).mean() > 0.05 and padding.sum(1).max() > 1
-    return padding if found else None
+    return padding if found and padding.sum() >= AT_THE_END * blank.sum() else None
 
 
 def as_list(value: Any) -> list[Any]:

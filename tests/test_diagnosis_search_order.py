@@ -145,3 +145,11 @@ def test_the_same_epochs_in_smaller_batches_are_not_cut_to_a_handful():
     assert user.total_steps == 60
     assert experiments.steps_for(user, 12, user) == 12
     assert experiments.steps_for(user, 12, smaller) == 12 * 16
+
+
+def test_larger_batches_are_tried_in_as_many_updates():
+    user = setup_with(keras.layers.LSTM(2), keras.layers.Dense(1), epochs=60).changed(batch_size=1)
+    larger = iv.optimization.batch_larger(user)
+    assert larger.batch_size == 32
+    assert larger.total_steps == user.total_steps
+    assert experiments.steps_for(user, 300, larger) == 300

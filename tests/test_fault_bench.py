@@ -26,7 +26,8 @@ def bench(repository):
     folder = str(repository / "benchmarks" / "faults")
     sys.path.insert(0, folder)
     try:
-        names = ("tasks", "faults", "healthy", "parts", "rivals", "run_bench", "check_faults")
+        names = ("tasks", "faults", "healthy", "later", "parts", "rivals", "run_bench",
+                 "check_faults")  # fmt: skip
         yield {name: importlib.import_module(name) for name in names}
     finally:
         sys.path.remove(folder)
@@ -61,13 +62,15 @@ def test_there_are_two_hundred_healthy_runs_and_twenty_that_are_no_bug(bench):
 
 def test_names_are_unique(bench):
     healthy = bench["healthy"]
-    names = [x.name for x in (*bench["faults"].CASES, *healthy.HEALTHY, *healthy.NOT_A_BUG)]
+    later = bench["later"]
+    names = [x.name for x in (*bench["faults"].CASES, *healthy.HEALTHY, *healthy.NOT_A_BUG,
+                              *later.LATER, *later.LATER_HEALTHY)]  # fmt: skip
     assert max(Counter(names).values()) == 1
 
 
 def test_the_split_is_drawn_once_and_never_moves_a_case(bench):
     parts = bench["parts"]
-    kept = parts.load()
+    kept = parts.drawn()
     strata = parts.strata()
     assert parts.assign(kept, strata) == kept
     strata["masking"] = [*strata["masking"], "a-new-fault-1", "a-new-fault-2"]
@@ -76,8 +79,18 @@ def test_the_split_is_drawn_once_and_never_moves_a_case(bench):
     assert {grown["a-new-fault-1"], grown["a-new-fault-2"]} == {"develop", "measure"}
 
 
+def test_what_was_added_later_is_for_development_and_the_measured_part_stays(bench):
+    later = {item.name for item in (*bench["later"].LATER, *bench["later"].LATER_HEALTHY)}
+    drawn, parts = bench["parts"].drawn(), bench["parts"].load()
+    assert not later & set(drawn)
+    assert {parts[name] for name in later} == {"develop"}
+    assert {name for name in parts if parts[name] == "measure"} == {
+        name for name in drawn if drawn[name] == "measure"
+    }
+
+
 def test_both_parts_have_cases_of_every_cause(bench):
-    kept = bench["parts"].load()
+    kept = bench["parts"].drawn()
     for cause in CAUSES:
         found = Counter(kept[case.name] for case in bench["faults"].CASES if case.cause == cause)
         assert min(found["develop"], found["measure"]) >= 3, cause

@@ -71,17 +71,29 @@ def train(run: str, make: Callable[[], Any], seed: int) -> dict[str, Any]:
     return line | {"seconds": round(time.perf_counter() - start, 1)}
 
 
+def cases() -> list[Any]:
+    from faults import CASES
+    from later import LATER
+
+    return [*CASES, *LATER]
+
+
+def runs() -> list[Any]:
+    from healthy import HEALTHY, NOT_A_BUG
+    from later import LATER_HEALTHY
+
+    return [*HEALTHY, *NOT_A_BUG, *LATER_HEALTHY]
+
+
 def wanted(prefixes: tuple[str, ...] = ("",)) -> Iterator[tuple[str, Callable[[], Any], int]]:
     """(run, recipe, seed) of every training, the causes taken in turn."""
-    from faults import CASES
-    from healthy import HEALTHY, NOT_A_BUG
     from tasks import TASKS
 
     for task, make in TASKS.items():
         yield f"healthy {task}", make, 0
     turn: dict[str, int] = {}
     ranked = []
-    for case in CASES:
+    for case in cases():
         turn[case.cause] = turn.get(case.cause, -1) + 1
         ranked.append((turn[case.cause], case))
     for _, case in sorted(ranked, key=lambda pair: pair[0]):
@@ -89,7 +101,7 @@ def wanted(prefixes: tuple[str, ...] = ("",)) -> Iterator[tuple[str, Callable[[]
             yield f"broken {case.name}", case.broken_recipe, 0
             if case.twin == case.name:
                 yield f"fixed {case.name}", case.fixed_recipe, 0
-    for run in (*NOT_A_BUG, *HEALTHY):
+    for run in runs():
         if run.name.startswith(prefixes):
             yield run.name, run.recipe, 0
 
@@ -114,13 +126,11 @@ def verdict(case: Any, lines: dict[str, Any]) -> dict[str, Any] | None:
 
 def summary() -> dict[str, Any]:
     import keras
-    from faults import CASES
-    from healthy import HEALTHY, NOT_A_BUG
 
     lines = read()
-    cases = [v for v in (verdict(case, lines) for case in CASES) if v is not None]
+    judged = [v for v in (verdict(case, lines) for case in cases()) if v is not None]
     healthy = []
-    for run in (*HEALTHY, *NOT_A_BUG):
+    for run in runs():
         line = lines.get(run.name)
         if line is None:
             continue
@@ -139,7 +149,7 @@ def summary() -> dict[str, Any]:
         "kept_when": f"the fix gains >= {GAIN}; a healthy run has >= {HEALTHY_SHARE} of the "
         "plain task's skill",
         "backend": "tensorflow", "keras": keras.__version__,
-        "cases": cases, "healthy": healthy,
+        "cases": judged, "healthy": healthy,
     }  # fmt: skip
 
 

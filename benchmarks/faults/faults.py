@@ -57,11 +57,12 @@ def add(
     remediable: bool = True,
     decidable: Callable[[str], bool] = lambda task: True,
     plain: bool = False,
+    to: list[Case] = CASES,
 ) -> None:
     """One case per task and level: `change(recipe, level)` breaks what `prepare(recipe, level)`
     made; the fix is `repair(broken, level)`, or the recipe as it was before the fault. `plain`: it
     trains exactly as the plain task does (masked padding is inert). `decidable`: whether, on a
-    task, the arrays hold what tells the fault from a healthy set-up."""
+    task, the arrays hold what tells the fault from a healthy set-up. `to`: the list it goes to."""
     for task, values in levels.items():
         for severity, level in enumerate(values, 1):
 
@@ -80,7 +81,7 @@ def add(
             twin = name if own else f"healthy {task}"
             too = also(level) if callable(also) else also
             seen = decidable(task)
-            CASES.append(Case(
+            to.append(Case(
                 name, cause, task, severity, broken, fixed, too, seen, remediable, twin
             ))  # fmt: skip
 

@@ -45,12 +45,20 @@ def strata() -> dict[str, list[str]]:
     return groups
 
 
-def load() -> dict[str, str]:
+def drawn() -> dict[str, str]:
+    """What was drawn, once."""
     return json.loads(PARTS.read_text(encoding="utf-8"))
 
 
+def load() -> dict[str, str]:
+    """The part of every case and run; those of `later.py` are for development."""
+    from later import LATER, LATER_HEALTHY
+
+    return drawn() | {item.name: "develop" for item in (*LATER, *LATER_HEALTHY)}
+
+
 def main() -> int:
-    kept = load() if PARTS.exists() else {}
+    kept = drawn() if PARTS.exists() else {}
     parts = assign(kept, strata())
     PARTS.write_text(json.dumps(parts, indent=0, sort_keys=True) + "\n", encoding="utf-8")
     print(len(parts), Counter(parts.values()))

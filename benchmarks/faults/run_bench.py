@@ -53,8 +53,10 @@ def entries() -> dict[str, Any]:
     """Every case and healthy run by name."""
     from faults import CASES
     from healthy import HEALTHY, NOT_A_BUG
+    from later import LATER, LATER_HEALTHY
 
-    return {item.name: item for item in (*CASES, *HEALTHY, *NOT_A_BUG)}
+    everything = (*CASES, *HEALTHY, *NOT_A_BUG, *LATER, *LATER_HEALTHY)
+    return {item.name: item for item in everything}
 
 
 def checked() -> dict[str, dict[str, Any]]:

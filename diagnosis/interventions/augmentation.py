@@ -13,7 +13,7 @@ import numpy as np
 
 from lstm_oracle.diagnosis.interventions.base import Change
 from lstm_oracle.diagnosis.setup import Data, Setup
-from lstm_oracle.diagnosis.task import padded_steps
+from lstm_oracle.diagnosis.task import padding_of
 
 Array = np.ndarray
 Changed = Callable[[Array, np.random.Generator], Array]
@@ -71,7 +71,7 @@ def augmented(change: Changed, *, any_target: bool) -> Change:
         x = setup.train.x[0]
         if len(setup.train.x) != 1 or x.ndim != 3 or x.dtype.kind != "f" or x.shape[1] < 4:
             return None
-        if padded_steps(x) is not None or any(task.per_step for task in setup.tasks):
+        if padding_of(x) is not None or any(task.per_step for task in setup.tasks):
             return None
         if not any_target and any(task.kind == "regression" for task in setup.tasks):
             return None

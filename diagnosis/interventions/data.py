@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import keras
 import numpy as np
 
+from lstm_oracle.diagnosis import surgery
 from lstm_oracle.diagnosis.interventions.head import loss_name
 from lstm_oracle.diagnosis.setup import Data, Scale, Setup
-from lstm_oracle.diagnosis.task import Task, left_out, padded_steps, task_of, with_all_classes
+from lstm_oracle.diagnosis.task import Task, left_out, padding_of, task_of, with_all_classes
 
 Array = np.ndarray
 
@@ -31,7 +33,8 @@ def clean_data(setup: Setup) -> Setup | None:
 
 def standardize_inputs(setup: Setup) -> Setup | None:
     """Every feature to mean 0 and deviation 1 over the real steps of the training data."""
-    scales = tuple(_scale(x) for x in setup.train.x)
+    looked_up = any(isinstance(a, keras.layers.Embedding) for a in surgery.all_layers(setup.model))
+    scales = tuple(None if looked_up and x.ndim == 2 else _scale(x) for x in setup.train.x)
     if setup.x_scale or all(s is None for s in scales):
         return None
     return setup.changed(x_scale=scales)
@@ -39,18 +42,27 @@ def standardize_inputs(setup: Setup) -> Setup | None:
 
 def _scale(x: Array) -> Scale | None:
     """What standardizes an input, or None where it is about standard already, or no quantity."""
-    if x.ndim < 2 or x.dtype.kind != "f":
+    if x.ndim < 2 or not is_quantity(x):
         return None
-    padding = padded_steps(x)
-    rows = x[~padding] if padding is not None else x.reshape(-1, x.shape[-1])
+    padding = padding_of(x) if x.ndim == 3 else None
+    rows = x[~padding.steps] if padding is not None else x.reshape(-1, x.shape[-1])
     if x.ndim == 2:
         rows = x.reshape(-1, 1)
     mean, deviation = rows.mean(0, dtype=np.float64), rows.std(0, dtype=np.float64)
-    deviation = np.where(deviation > 1e-12 * (1 + np.abs(mean)), deviation, 1.0)
-    # A factor of about three either way is no difference to a gate.
-    if (np.abs(mean) < 3).all() and (deviation < 4).all() and deviation.max() > 0.1:
+    varies = deviation > 1e-12 * (1 + np.abs(mean))
+    deviation = np.where(varies, deviation, 1.0)
+    # A factor of about three either way is no difference to a gate. Of several features a small one
+    # is told by its largest value: what is rare deviates little.
+    reach = np.where(varies, np.abs(rows - mean).max(0), 1.0)
+    near_zero = (np.abs(mean) < 3).all() and (deviation < 4).all()
+    if near_zero and deviation.max() > 0.1 and reach.min() > 0.1:
         return None
-    return Scale(mean, deviation, padding is not None)
+    return Scale(mean, deviation, None if padding is None else padding.value)
+
+
+def is_quantity(x: Array) -> bool:
+    """Whether numbers are measured, not names: whole numbers with a feature axis are."""
+    return x.dtype.kind == "f" or (x.dtype.kind in "iu" and x.ndim == 3)
 
 
 def standardize_targets(setup: Setup) -> Setup | None:

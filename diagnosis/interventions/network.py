@@ -12,7 +12,7 @@ import numpy as np
 from lstm_oracle.diagnosis import surgery
 from lstm_oracle.diagnosis.interventions.base import Change
 from lstm_oracle.diagnosis.setup import Data, Scale, Setup
-from lstm_oracle.diagnosis.task import padded_steps
+from lstm_oracle.diagnosis.task import is_step, padding_of
 
 Array = np.ndarray
 
@@ -243,14 +243,18 @@ def single_activation(setup: Setup) -> Setup | None:
 
 
 def add_mask(setup: Setup) -> Setup | None:
-    """A Masking layer in front, or mask_zero in the Embedding, so that padding is skipped."""
+    """A Masking layer in front, or mask_zero in the Embedding, so that padding is skipped.
+
+    Padding that is another number is given that of the mask.
+    """
     if len(setup.train.x) != 1 or has_mask(setup.model):
         return None
-    x = setup.train.x[0]
-    if x.ndim == 2:
-        return _mask_embedding(setup, x)
-    if padded_steps(x) is None:
+    padding = padding_of(setup.train.x[0])
+    if padding is None:
         return None
+    setup = _filled(setup, padding.value, 0.0)
+    if setup.train.x[0].ndim == 2:
+        return _mask_embedding(setup)
     try:
         masked = surgery.in_front(setup.model, keras.layers.Masking(0.0))
     except Exception:
@@ -258,18 +262,128 @@ def add_mask(setup: Setup) -> Setup | None:
     return setup.changed(model=masked)
 
 
-def _mask_embedding(setup: Setup, x: Array) -> Setup | None:
-    if x.dtype.kind not in "iu" and not np.equal(x, np.round(x)).all():
+def mark_padding(setup: Setup) -> Setup | None:
+    """Padding made the number that the mask looks for, where it is another one."""
+    if len(setup.train.x) != 1 or not has_mask(setup.model):
         return None
-    if ((x == 0).mean() < 0.05) or not ((x[:, -1] == 0).any() or (x[:, 0] == 0).any()):
+    padding, masked = padding_of(setup.train.x[0]), mask_value(setup.model)
+    if padding is None or (padding.value == masked).all():
         return None
+    return _filled(setup, padding.value, masked)
 
+
+def _filled(setup: Setup, padding: Array, value: float) -> Setup:
+    """The padding written as another number; of whole numbers the two change places."""
+
+    def written(x: Array) -> Array:
+        if x.ndim == 2:
+            return np.select([x == padding, x == value], [value, padding], x).astype(x.dtype)
+        return np.where(is_step(x, padding)[..., None], value, x).astype(x.dtype)
+
+    return setup if (padding == value).all() else _with_inputs(setup, written)
+
+
+def _with_inputs(setup: Setup, change: Callable[[Array], Array]) -> Setup:
+    def changed(data: Data) -> Data:
+        return Data((change(data.x[0]),), data.y, data.weight)
+
+    return setup.changed(train=changed(setup.train), held_out=changed(setup.held_out))
+
+
+def own_padding(setup: Setup) -> tuple[Setup, bool]:
+    """The set-up with padding that is zero and nothing else is, and whether there is any.
+
+    Whole numbers are counted from 1 where there is. For a network that masks zeros.
+    """
+    x = np.concatenate([p.x[0] for p in _alike_parts(setup)])
+    padding = padding_of(x)
+    if padding is None or padding.steps.all(1).any():
+        return setup, False  # of a sequence of padding alone no step would be left
+
+    def written(a: Array) -> Array:
+        blank = is_step(a, padding.value)
+        if a.ndim == 2:
+            return np.where(blank, 0, a + 1).astype(a.dtype)
+        return np.where(blank[..., None], 0, a).astype(a.dtype)
+
+    return _with_inputs(setup, written), True
+
+
+def _alike_parts(setup: Setup) -> list[Data]:
+    parts = [setup.train, setup.held_out]
+    return parts if parts[0].x[0].shape[1:] == parts[1].x[0].shape[1:] else parts[:1]
+
+
+def pad_in_front(setup: Setup) -> Setup | None:
+    """Padding moved from behind the content to before it, where the outputs depend on that."""
+    if not reads_padding(setup):
+        return None
+    value = _padding_behind(setup)
+    return None if value is None else _with_inputs(setup, functools.partial(_moved, value=value))
+
+
+@functools.lru_cache(maxsize=4)
+def reads_padding(setup: Setup) -> bool:
+    """Whether outputs depend on the side on which padding stands: a mask that works hides it."""
+    value = _padding_behind(setup)
+    if value is None or any(getattr(a, "stateful", False) for a in surgery.all_layers(setup.model)):
+        return False
+    if not has_mask(setup.model):
+        return True
+    x = setup.train.x[0]
+    some = x[np.argsort(~is_step(x, value)[:, -1], kind="stable")[:8]]
+    both = np.concatenate([some, _moved(some, value)])
+    before, after = np.split(_outputs_in_training(setup, both), 2)
+    return not np.allclose(before, after, rtol=1e-3, atol=1e-5)
+
+
+def _outputs_in_training(setup: Setup, x: Array) -> Array:
+    """Outputs as in training, but without dropout: a BatchNormalization moves padding only there.
+
+    Of a copy, for these layers learn from what they see.
+    """
+    still = no_regularization(setup) or setup
+    return _outputs(still.changed(model=surgery.twin(still.model)), x, training=True)
+
+
+def _padding_behind(setup: Setup) -> Array | None:
+    """The number, or step, that sequences with one target each are filled up with behind."""
+    if len(setup.train.x) != 1 or any(task.per_step for task in setup.tasks):
+        return None
+    padding = padding_of(setup.train.x[0])
+    return padding.value if padding is not None and padding.behind else None
+
+
+def _moved(x: Array, value: Array) -> Array:
+    blank = is_step(x, value)
+    behind = np.logical_and.accumulate(blank[:, ::-1], axis=1).sum(1)
+    return np.stack([np.roll(a, n, axis=0) for a, n in zip(x, behind, strict=True)])
+
+
+def _mask_embedding(setup: Setup) -> Setup | None:
     def change(name: str, config: dict[str, Any]) -> bool:
         did = config.get("mask_zero") is False
         config.update({"mask_zero": True} if did else {})
         return did
 
     return _edited(setup, change)
+
+
+def mask_value(model: keras.Model) -> float:
+    """The number that the model's first mask looks for."""
+    layers = surgery.all_layers(model)
+    return next((a.mask_value for a in layers if isinstance(a, keras.layers.Masking)), 0.0)
+
+
+def deleted_content(setup: Setup) -> float:
+    """The share of all steps that a mask takes for padding, and that are none."""
+    x = setup.train.x[0]
+    if len(setup.train.x) != 1 or x.ndim not in (2, 3) or not has_mask(setup.model):
+        return 0.0
+    masked, padding = is_step(x, np.asarray(mask_value(setup.model))), padding_of(x)
+    if padding is not None:
+        masked = masked & ~padding.steps
+    return float(masked.mean())
 
 
 def has_mask(model: keras.Model) -> bool:
@@ -346,6 +460,40 @@ def _turned(setup: Setup) -> Setup | None:
     return _edited(setup, change)
 
 
+def pool_all_steps(setup: Setup) -> Setup | None:
+    """The largest value over all steps in place of the last output: no step is far from it."""
+    x = setup.train.x[0]
+    per_step = any(task.per_step for task in setup.tasks)
+    if per_step or len(setup.train.x) != 1 or x.ndim < 2 or x.shape[1] < SHORT:
+        return None
+    recurrent = (*surgery.RECURRENT, keras.layers.Bidirectional)
+    last = next((a for a in reversed(setup.model.layers) if isinstance(a, recurrent)), None)
+    if last is None or getattr(last, "return_sequences", True) or misses_the_end(setup):
+        return None
+
+    def edit(layer: Any) -> Any:
+        if layer.name != last.name:
+            return None
+        steps = type(layer).from_config(_giving_all_steps(layer.get_config()))
+        return keras.Sequential([steps, keras.layers.GlobalMaxPooling1D()], name=layer.name)
+
+    try:
+        return setup.changed(model=surgery.twin(setup.model, edit))
+    except surgery.NotCloneable:
+        return None
+
+
+def _giving_all_steps(config: dict[str, Any]) -> dict[str, Any]:
+    for inner in (config, *(v["config"] for v in config.values() if _is_layer(v))):
+        if "return_sequences" in inner:
+            inner["return_sequences"] = True
+    return config
+
+
+def _is_layer(value: Any) -> bool:
+    return isinstance(value, dict) and isinstance(value.get("config"), dict)
+
+
 @functools.lru_cache(maxsize=4)
 def misses_the_end(setup: Setup) -> bool:
     """Whether no output depends, to the bit, on the second half of the steps.
@@ -368,10 +516,10 @@ def misses_the_end(setup: Setup) -> bool:
     return bool(moves and np.array_equal(before, after) and not np.array_equal(some, exchanged))
 
 
-def _outputs(setup: Setup, *x: Array) -> Array:
+def _outputs(setup: Setup, *x: Array, training: bool = False) -> Array:
     """All outputs of some sequences, one beside the other."""
     fed = setup.fed(x)
-    outputs = setup.model(fed[0] if len(fed) == 1 else list(fed), training=False)
+    outputs = setup.model(fed[0] if len(fed) == 1 else list(fed), training=training)
     listed = outputs if isinstance(outputs, (list, tuple)) else [outputs]
     arrays = (np.asarray(keras.ops.convert_to_numpy(output)) for output in listed)
     return np.concatenate([a.reshape(len(a), -1) for a in arrays], axis=1)
@@ -448,10 +596,10 @@ def _normalization(scale: Scale) -> Callable[[Any], Any]:
     )
 
     def front(x: Any) -> Any:
-        if not scale.padded:
+        if scale.padding is None:
             return layer(x)
-        real = keras.ops.any(keras.ops.not_equal(x, 0), axis=-1, keepdims=True)
-        return layer(x) * keras.ops.cast(real, x.dtype)
+        real = keras.ops.any(keras.ops.not_equal(x, scale.padding), axis=-1, keepdims=True)
+        return keras.ops.where(real, layer(x), keras.ops.cast(scale.padding, x.dtype))
 
     return front
 

@@ -135,10 +135,11 @@ def batch_smaller(setup: Setup) -> Setup | None:
 
 
 def batch_larger(setup: Setup) -> Setup | None:
-    """Batches of 32, so that one update averages over more sequences."""
-    if surgery.carries_state(setup.model):
+    """Batches of 32 in as many updates, so that each averages over more sequences."""
+    if surgery.carries_state(setup.model) or not setup.batch_size < 8 < len(setup.train):
         return None
-    return setup.changed(batch_size=32) if setup.batch_size < 8 < len(setup.train) else None
+    larger = setup.changed(batch_size=32)
+    return larger.changed(epochs=-(-setup.total_steps // larger.steps_per_epoch))
 
 
 def train_longer(setup: Setup) -> Setup | None:
