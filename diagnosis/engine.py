@@ -174,6 +174,7 @@ class _Examiner:
         self.gains: dict[str, list[float]] = {}  # of an intervention, on fresh seeds
         self.together: list[float] = []  # gains of several that are enough only together
         self.baselines: Baselines = Baselines({})
+        self.blocked = False  # an input reaches no output: what is learnt says nothing of the data
         self.reserve = 0.12 * lab.seconds
 
     def diagnosis(self) -> Diagnosis:
@@ -202,6 +203,7 @@ class _Examiner:
         still_broken = {f.cause for f in examination.certain_findings(self.setup)}
         if "data-quality" in still_broken:
             return False
+        self.blocked = "wiring" in still_broken
         if len(self.setup.tasks) == 1:
             self.baselines = baselines(self.setup.tasks[0], self.setup.train, self.setup.held_out)
             self._examine_data()
@@ -217,21 +219,26 @@ class _Examiner:
                 self.setup = repaired or self.setup
 
     def _trainable(self) -> bool:
-        """Whether one update runs at all; where not, the head is repaired and tried again."""
+        """Whether one update runs at all; where not, what was put together wrongly is repaired."""
+        error = self._fails(self.setup)
+        if error is None:
+            return True
+        for repaired in _repairs(self.setup):
+            if self._fails(repaired) is None:
+                self.findings.append(_does_not_run(self.setup, error, repaired))
+                self.setup = repaired
+                return True
+        self.findings.append(_does_not_run(self.setup, error, None))
+        return False
+
+    def _fails(self, setup: Setup) -> Exception | None:
+        """What the first update raises."""
         try:
-            self.lab.train(self.setup, steps=1, seed=self.seed)
+            self.lab.train(setup, steps=1, seed=self.seed)
         except Exception as error:
             _not_ours(error)
-            repaired = iv.head.repair_head(self.setup)
-            self.findings.append(_does_not_run(self.setup, error, repaired is not None))
-            if repaired is None:
-                return False
-            self.setup = repaired
-            try:
-                self.lab.train(self.setup, steps=1, seed=self.seed)
-            except Exception:
-                return False
-        return True
+            return error
+        return None
 
     def _experiment(self) -> bool:
         plateau = experiments.rate_cut_on_plateaus(self.callbacks)
@@ -268,7 +275,7 @@ class _Examiner:
 
     def _generalize(self) -> bool:
         outcome = self.outcome
-        if outcome is None:
+        if outcome is None or self.blocked:
             return False
         last = self.applied[-1] if self.applied else None
         setup = last.setup if last else self.setup
@@ -744,14 +751,29 @@ def _not_ours(error: BaseException) -> None:
         raise error
 
 
-def _does_not_run(setup: Setup, error: Exception, repairable: bool) -> Finding:
-    reason = iv.head.head_is_wrong(setup) or str(error).strip().split("\n")[0][:200]
-    cause = "output-loss-mismatch" if repairable or "shape" in str(error) else "wiring"
+def _repairs(setup: Setup) -> Iterator[Setup]:
+    """Set-ups whose outputs fit their targets, the least changed first."""
+    steps = iv.network.match_steps(setup)
+    for repaired in (
+        iv.head.repair_head(setup), steps, None if steps is None else iv.head.repair_head(steps)
+    ):  # fmt: skip
+        if repaired is not None:
+            yield repaired
+
+
+def _does_not_run(setup: Setup, error: Exception, repaired: Setup | None) -> Finding:
+    reason = iv.network.steps_do_not_match(setup) or iv.head.head_is_wrong(setup)
+    reason = reason or str(error).strip().split("\n")[0][:200]
+    mismatch = repaired is not None or "shape" in str(error)
+    remedy = None
+    if repaired is not None:
+        text = "Give the targets a head, and steps, that belong to them."
+        remedy = Remedy("repair-head", text, typed.difference(setup, repaired))
     return Finding(
-        "LSTM071" if cause == "output-loss-mismatch" else "LSTM080", cause, "error", 0.9,
-        f"The first update fails: {reason}.",
+        "LSTM071" if mismatch else "LSTM080", "output-loss-mismatch" if mismatch else "wiring",
+        "error", 0.9, f"The first update fails: {reason}.",
         (Evidence("error of the first update", type(error).__name__, source=str(error)[:300]),),
-        refuted_by="model.train_on_batch(x, y) runs.",
+        remedy, "model.train_on_batch(x, y) runs.",
     )  # fmt: skip
 
 

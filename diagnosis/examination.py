@@ -330,14 +330,17 @@ def _out_of_reach(setup: Setup) -> list[Finding]:
     if lost < OUT_OF_REACH:
         return []
     reason = iv.head.head_is_wrong(setup)
+    repaired = iv.head.repair_head(setup)
+    code = "" if repaired is None else typed.difference(setup, repaired)
     return [
         Finding(
             "LSTM070", "output-loss-mismatch", "error", 0.95,
-            f"{reason[:1].upper()}{reason[1:]}: no weights give skill above {1 - lost:.2f}.",
+            f"{reason[:1].upper()}{reason[1:]}: no weights give skill above "
+            f"{max(0.0, 1 - lost):.2f}.",
             (Evidence("share of the targets' variance out of reach", round(lost, 3), OUT_OF_REACH,
                       "arithmetic: the range of the head's activation"),),
             Remedy("repair-head", "Give quantities linear units.",
-                   'keras.layers.Dense(units, activation="linear")'),
+                   code or f"keras.layers.Dense({len(setup.tasks[0].mean)})   # the last layer"),
             "The head's activation reaches from y.min() to y.max().",
         )
     ]  # fmt: skip

@@ -284,7 +284,10 @@ def search(
     pace = lab.train(user, steps=min(12, user.total_steps), seed=seed).steps_per_second
     arms = _Arms(user, reference_of(user, suspicion), plain(user, seed), easy - BEHIND, seed)
     outcome = arms.compared(lab, affordable_steps(lab, user, pace, 0.035))
-    while not _worth_a_search(outcome, user) and outcome.steps < user.total_steps:
+    # Where a baseline alone got further, no change can show what it restores in so few updates.
+    while outcome.steps < user.total_steps and not (
+        outcome.learnable and _worth_a_search(outcome, user)
+    ):
         # Three arms in two fifths of the time; the rest is for the search at that length.
         steps = min(user.total_steps, int(0.4 / 3 * (lab.left - reserve) * pace))
         if steps < min(user.total_steps, 1.5 * outcome.steps):

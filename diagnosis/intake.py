@@ -254,7 +254,9 @@ def _prototype(model: keras.Model, train: Data) -> keras.Model:
             "get_config and from_config, or build it with keras.Model(inputs, outputs)."
         ) from error
     if not prototype.built:
-        prototype(train.x[0][:1] if len(train.x) == 1 else [a[:1] for a in train.x])
+        # Zeros: what is fed may be what is wrong, an index outside of a table.
+        nothing = [np.zeros_like(a[:1]) for a in train.x]
+        prototype(nothing[0] if len(nothing) == 1 else nothing)
     if model.built:
         surgery.copy_weights(model, prototype)
     for mine, theirs in zip(prototype.layers, model.layers, strict=False):

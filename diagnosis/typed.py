@@ -23,7 +23,7 @@ def difference(before: Setup, after: Setup) -> str:
     """Lines of code for what an edit changed in layers, labels, `compile` and `fit`."""
     return "\n".join([
         *_layers(before.model, after.model), *_labels(before, after), *_compile(before, after),
-        *_fit(before, after),
+        *_weights(before, after), *_fit(before, after),
     ])  # fmt: skip
 
 
@@ -134,6 +134,18 @@ def _loss(loss: Any) -> str:
     if isinstance(loss, keras.Loss) and type(loss).__module__.startswith("keras."):
         return f"keras.losses.{_call(type(loss), loss.get_config())}"
     return str(getattr(loss, "__name__", "loss"))
+
+
+def _weights(before: Setup, after: Setup) -> Iterator[str]:
+    """How the steps of each class get their weight."""
+    if after.train.weight is before.train.weight or after.train.y is not before.train.y:
+        return
+    numbers = "reshape(len(y_train), -1).astype(int)"
+    one_hot = before.tasks[0].coding == "one-hot"
+    yield f"labels = y_train.{'argmax(-1)' if one_hot else numbers}"
+    yield "counts = np.bincount(labels.ravel())"
+    yield "weights = labels.size / (len(counts) * counts)"
+    yield "model.fit(x_train, y_train, sample_weight=weights[labels])"
 
 
 def _fit(before: Setup, after: Setup) -> Iterator[str]:

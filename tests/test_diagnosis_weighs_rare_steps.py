@@ -1,10 +1,13 @@
 """Classes of steps are weighed as classes of sequences are: by n / (K n_k) of the real steps."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 keras = pytest.importorskip("keras")
 
+from lstm_oracle.diagnosis import typed  # noqa: E402
 from lstm_oracle.diagnosis.intake import setup_of  # noqa: E402
 from lstm_oracle.diagnosis.interventions.data import class_weights  # noqa: E402
 
@@ -52,3 +55,16 @@ def test_blank_one_hot_steps_are_not_counted():
 def test_steps_of_equal_classes_are_left_as_they_are():
     even = np.arange(500).reshape(50, 10) % 2
     assert class_weights(setup(even, 2, "softmax", "sparse_categorical_crossentropy")) is None
+
+
+@pytest.mark.parametrize("coding", ["numbers", "a column", "one-hot"])
+def test_the_code_to_type_gives_these_weights(coding):
+    y = {"numbers": RARE, "a column": RARE[..., None].astype("float32"), "one-hot": np.eye(2)[RARE]}
+    loss = "categorical_crossentropy" if coding == "one-hot" else "sparse_categorical_crossentropy"
+    made = setup(y[coding], 2, "softmax", loss)
+    weighted = class_weights(made)
+    given = {}
+    model = SimpleNamespace(fit=lambda *_, sample_weight: given.update(weight=sample_weight))
+    names = {"np": np, "model": model, "x_train": X, "y_train": y[coding]}
+    exec(typed.difference(made, weighted), names)  # what was written here is what runs
+    np.testing.assert_allclose(given["weight"], weighted.train.weight, rtol=1e-6)

@@ -215,9 +215,7 @@ TABLE: tuple[Intervention, ...] = (
         "class-imbalance",
         "LSTM151",
         "Weigh the classes.",
-        "counts = np.bincount(y_train.ravel())   # class numbers, of steps too\n"
-        "weights = y_train.size / (len(counts) * counts)\n"
-        "model.fit(x_train, y_train, sample_weight=weights[y_train])",
+        "",
         data.class_weights,
         2,
     ),
