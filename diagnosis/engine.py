@@ -228,8 +228,9 @@ class _Examiner:
                 self.findings.append(_does_not_run(self.setup, error, repaired))
                 self.setup = repaired
                 return True
-        self.findings.append(_does_not_run(self.setup, error, None))
-        return False
+        if not any(finding.severity == "error" for finding in self.findings):
+            self.findings.append(_does_not_run(self.setup, error, None))
+        return False  # what was found before is why
 
     def _fails(self, setup: Setup) -> Exception | None:
         """What the first update raises."""

@@ -243,17 +243,28 @@ def _embeddings(setup: Setup) -> list[Any]:
     ]
 
 
+def _measured(x: Array) -> bool:
+    """Whether these are quantities: floats that are no whole numbers."""
+    return bool(x.dtype.kind == "f" and not np.equal(x, np.round(x)).all())
+
+
 def _outside_the_table(setup: Setup) -> list[Finding]:
     x = setup.train.x[0]
     for layer in _embeddings(setup):
         largest, least = float(np.nanmax(x)), float(np.nanmin(x))
+        if _measured(x):
+            return []  # no index at all: `_floats_embedded` says so
         if x.ndim == 2 and (largest >= layer.input_dim or least < 0):
+            rows = int(largest - min(least, 0)) + 1
+            shift = "" if least >= 0 else f"x = x - ({least:g})   # from 0\n"
             return [
                 Finding(
                     "LSTM020", "input-encoding", "error", 1.0,
                     f"indices run from {least:g} to {largest:g}, the embedding has rows 0 to "
                     f"{layer.input_dim - 1}.",
                     (Evidence("largest index", largest, layer.input_dim - 1, "the table's size"),),
+                    Remedy("larger-table", "Give the table a row for every index, from 0.",
+                           f"{shift}keras.layers.Embedding({rows}, {layer.output_dim})"),
                     refuted_by="x.max() < input_dim and x.min() >= 0.", layer=layer.name,
                 )
             ]  # fmt: skip
@@ -262,7 +273,7 @@ def _outside_the_table(setup: Setup) -> list[Finding]:
 
 def _floats_embedded(setup: Setup) -> list[Finding]:
     x = setup.train.x[0]
-    if not _embeddings(setup) or x.dtype.kind != "f" or np.equal(x, np.round(x)).all():
+    if not _embeddings(setup) or not _measured(x):
         return []
     lost = float((x != np.round(x)).mean())
     return [
@@ -271,6 +282,9 @@ def _floats_embedded(setup: Setup) -> list[Finding]:
             f"{100 * lost:.0f} % of the inputs are not whole numbers, and the Embedding cuts "
             f"them to {len(np.unique(x.astype(int)))} indices: what was measured is lost.",
             (Evidence("inputs that are no whole number", lost, 0.0, "an index is a whole number"),),
+            Remedy("no-embedding", "Feed quantities to the LSTM as they are, without an Embedding.",
+                   "x_train = x_train[..., None]   # (batch, time, 1)\n"
+                   f"keras.Input(({x.shape[1]}, 1))   # in place of the Embedding"),
             refuted_by="x holds word or category numbers.", layer=_embeddings(setup)[0].name,
         )
     ]  # fmt: skip

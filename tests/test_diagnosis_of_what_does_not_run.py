@@ -38,4 +38,6 @@ def test_an_index_outside_of_the_table_of_a_model_not_built_yet_is_named():
     x = np.random.default_rng(0).integers(0, 9, (40, 5))
     x[0] = 8
     diagnosis = diagnose(model, x, x.mean(1), epochs=1, budget=30)
-    assert diagnosis.findings[0].cause == "input-encoding"
+    [finding] = diagnosis.findings
+    assert (finding.cause, finding.severity) == ("input-encoding", "error")
+    assert "Embedding(9, 3)" in finding.remedy.code
