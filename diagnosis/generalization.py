@@ -78,7 +78,7 @@ def _learnt(
         if naive.setup or not starved:
             return naive
     # Of a few held-out sequences none may be predicted by chance: what is fitted may be a signal.
-    elif max(reached, best) < chance and not (apart and judged < FEW // 2):
+    elif max(reached, best) < chance and not (apart and judged < FEW):
         return _no_signal(run, best_name, best, chance)
     if apart:
         return _overfitted(lab, setup, run, steps, seed, reserve)

@@ -269,6 +269,7 @@ def labelled(n):
         (150, 0.09, ["no-signal"]),  # 0.09 on one split, of 30: within chance on 150 in all
         (150, 0.5, ["insufficient-data"]),
         (25, 0.05, ["insufficient-data"]),  # too few to tell noise from a signal
+        (50, 0.05, ["insufficient-data"]),
     ],
 )
 def test_few_sequences_without_a_signal_are_told_from_too_few_with_one(n, held_out, causes):
