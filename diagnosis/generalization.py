@@ -167,16 +167,20 @@ def _naive(
     real = _real(setup)
     if trained and beyond > max(own, 0) + real and beyond > plain_own + real / 2:
         return _levels_hide_changes(persistence, own, beyond, differences)
+    behind = run.generalized < persistence - max(REAL, real)
+    if behind and not trained:
+        return Learnt([], [])  # not even the last value yet: what it ends with is not known
     finding = Finding(
-        "LSTM061", "naive-forecast", "info", 0.8,
+        "LSTM061", "naive-forecast", "warning" if behind else "info", 0.8,
         f"Repeating the last value has skill {persistence:.2f}, the network {run.generalized:.2f}: "
-        "it has not found more than that, and neither has a model of the changes.",
+        + ("it has not found even that." if behind else
+           "it has not found more than that, and neither has a model of the changes."),
         (Evidence("skill of the last value", persistence),
          Evidence("skill of the network", run.generalized, persistence, "the persistence forecast"),
          Evidence("skill of a model of the changes", round(beyond, 3), real)),
         refuted_by="A model of the differences has held-out skill above zero.",
     )  # fmt: skip
-    return Learnt([finding], [
+    return Learnt([finding], [] if behind else [
         "The forecast is as good as repeating the last value, and no set-up tried is better: "
         "a random walk looks like this."
     ])  # fmt: skip
