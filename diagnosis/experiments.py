@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import keras
@@ -293,7 +293,6 @@ def search(
         if steps < min(user.total_steps, 1.5 * outcome.steps):
             break
         outcome = arms.compared(lab, steps)
-    _once_more(lab, user, outcome, reserve)
     if outcome.gap >= outcome.least:
         outcome = _patient(lab, arms, outcome, pace)
     elif outcome.steps == user.total_steps <= FEW_UPDATES:
@@ -324,17 +323,6 @@ def guessing(setup: Setup) -> float:
         return GUESSED
     deviation = (max(1, task.class_count - 1) * n) ** -0.5
     return float(np.clip(2.3 * deviation, GUESSED, MOST_GUESSED))
-
-
-def _once_more(lab: Lab, user: Setup, outcome: Outcome, reserve: float) -> None:
-    """The user's set-up on another seed where the first shows no gap: it may have been lucky."""
-    if outcome.gap >= outcome.least or lab.left < lab.seconds / 2:
-        return
-    lab.say("training the set-up as it is, with another seed")
-    seed = outcome.seed + 1
-    again = lab.train(user, steps=outcome.steps, seed=seed, deadline=reserve)
-    if again.complete and outcome.target - score(again) >= outcome.least:
-        outcome.user, outcome.seed = again, seed
 
 
 def symptoms(run: Run, suspicion: dict[str, float]) -> dict[str, float]:
@@ -384,7 +372,6 @@ def _patient(lab: Lab, arms: _Arms, early: Outcome, pace: float) -> Outcome:
     Where the time ends before that, from how much it gains with each doubling of the updates.
     """
     user, longer = arms.user, early.user
-    arms = replace(arms, seed=early.seed)
     steps = min(user.total_steps, int(0.25 * lab.left * pace))
     if steps >= 1.5 * early.steps:
         lab.say(f"training the set-up as it is for {steps} updates")
@@ -392,7 +379,7 @@ def _patient(lab: Lab, arms: _Arms, early: Outcome, pace: float) -> Outcome:
     outlook = min(1.0, _outlook(longer, user.total_steps))
     if outlook < early.target - early.least:
         return early
-    if longer is not early.user and 4 * steps / pace < lab.left:
+    if longer is not early.user and 6 * steps / pace < lab.left:
         early = arms.compared(lab, steps, user=longer)
         if early.gap >= early.least and outlook < early.target - early.least:
             return early

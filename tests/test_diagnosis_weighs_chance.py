@@ -138,16 +138,6 @@ def test_two_changes_for_the_same_cause_are_one_finding():
     assert examiner.findings == []
 
 
-def test_a_set_up_that_was_lucky_once_is_judged_by_its_second_seed():
-    setup = setup_with()
-    outcome = Outcome(run(0.9), run(0.95), 30)
-    experiments._once_more(Lab(lambda *_: run(0.3)), setup, outcome, 0.0)
-    assert (outcome.seed, round(outcome.gap, 2)) == (1, 0.65)
-    steady = Outcome(run(0.9), run(0.95), 30)
-    experiments._once_more(Lab(lambda *_: run(0.86)), setup, steady, 0.0)
-    assert (steady.seed, steady.user.fitted) == (0, 0.9)
-
-
 @pytest.mark.parametrize(
     ("losses", "seen"),
     [
