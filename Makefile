@@ -164,17 +164,17 @@ bench: $(installed_peers)
 		--keep benchmarks/results/speed_cpu.json || [ $$? -eq 1 ]
 	@mkdir -p out
 	"$(peers)/bin/lstm-oracle" bench --from benchmarks/results/speed_cpu.json \
-		--format html --output out/speed.html
+		--format html --output out/speed.html || [ $$? -eq 1 ]
 	@echo 'benchmarks/results/speed_cpu.json, out/speed.html'
 
-# About half an hour: the curves of time against T, B and H, and of memory against T.
+# About three quarters of an hour: the curves of time against T, B and H, and of memory against T.
 .PHONY: bench-grid
 bench-grid: $(installed_peers)
 	"$(peers)/bin/lstm-oracle" bench --grid --progress \
 		--keep benchmarks/results/speed_grid_cpu.json || [ $$? -eq 1 ]
 	@mkdir -p out
 	"$(peers)/bin/lstm-oracle" bench --from benchmarks/results/speed_grid_cpu.json \
-		--format html --output out/speed_grid.html
+		--format html --output out/speed_grid.html || [ $$? -eq 1 ]
 
 .PHONY: bench-vowels
 bench-vowels: $(installed_peers)

@@ -15,9 +15,11 @@ from __future__ import annotations
 import json
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+OPTIONS = ("layers", "directions", "masked")
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 
@@ -101,6 +103,39 @@ def speed() -> str:
         f"{kept['commit'][:9]})."
     )
     return "\n".join([*head, "", *goals, "", foot])
+
+
+def speed_grid() -> str:
+    """Along each size: auto against the fastest peer."""
+    from lstm_oracle.benchmarks.speed import summary
+    from lstm_oracle.benchmarks.speed.workload import AXES, BASE
+
+    kept = result("speed_grid_cpu")
+    found = summary.versus(
+        summary.cases_of(kept, "cpu", "training"), ["jax_impl auto"], summary.is_peer(kept)
+    )
+    ratios = {one.workload: one.ratio for one in found}
+    lines = [f"| around {BASE.name} | auto against the fastest peer |", "| --- | --- |"]
+    for axis, values in AXES.items():
+        along = [ratios.get(replace(BASE, **{axis: value})) for value in values]
+        lines.append(f"| {axis} {', '.join(map(str, values))} | {', '.join(map(_times, along))} |")
+    for workload, ratio in ratios.items():
+        if any(getattr(workload, option) != getattr(BASE, option) for option in OPTIONS):
+            option = workload.name.removeprefix(f"{BASE.name}, ")
+            lines.append(f"| {option} | {_times(ratio)} |")
+    mean = summary.geometric_mean([one.ratio for one in found])
+    worst = min(found, key=lambda one: one.ratio)
+    foot = (
+        f"Forward and backward, float32: {mean:.2f}x in the geometric mean of {len(found)} cases, "
+        f"{worst.ratio:.2f}x at the worst ({worst.workload.name}, {worst.rival}); "
+        f"{kept['threads']} threads, {kept['devices']['cpu']} "
+        "([`speed_grid_cpu.json`](benchmarks/results/speed_grid_cpu.json), `make bench-grid`)."
+    )
+    return "\n".join([*lines, "", foot])
+
+
+def _times(ratio: float | None) -> str:
+    return "-" if ratio is None else f"{ratio:.2f}x"
 
 
 def _milliseconds(row: dict[str, Any] | None) -> str:
@@ -339,6 +374,7 @@ BLOCKS = {
     "mutation": mutation,
     "oracle-speed": oracle_speed,
     "speed": speed,
+    "speed-grid": speed_grid,
     "study": study,
     "verify": verify,
     "vowels": vowels,

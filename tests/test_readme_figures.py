@@ -18,7 +18,7 @@ def update_readme(repository):
 
 KNOWN = (
     "check-speed", "demo", "false-alarms", "fault-bench", "mutation", "oracle-speed", "speed",
-    "study", "verify", "vowels", "zoo",
+    "speed-grid", "study", "verify", "vowels", "zoo",
 )  # fmt: skip
 
 

@@ -156,8 +156,9 @@ ISSUE = tuple(
 )
 QUICK = (Workload(25, 4, 16, 32), Workload(50, 16, 32, 64))
 
-_BASE = Workload(100, 32, 64, 128)
-_AXES = {
+# What the scaling curves vary, one size at a time.
+BASE = Workload(100, 32, 64, 128)
+AXES = {
     "T": (25, 50, 100, 200, 500, 1000),
     "B": (1, 4, 16, 32, 128, 512),
     "H": (32, 64, 128, 256, 512, 1024),
@@ -167,15 +168,15 @@ _AXES = {
 def grid() -> tuple[Workload, ...]:
     """One size varied at a time around T 100, B 32, I 64, H 128; then depth, directions, masks."""
     swept = [
-        replace(_BASE, **{name: value})  # type: ignore[arg-type]
-        for name, values in _AXES.items()
+        replace(BASE, **{name: value})  # type: ignore[arg-type]
+        for name, values in AXES.items()
         for value in values
     ]
     variants = [
-        replace(_BASE, layers=2),
-        replace(_BASE, layers=4),
-        replace(_BASE, directions=2),
-        replace(_BASE, masked=True),
-        replace(_BASE, layers=2, directions=2, masked=True),
+        replace(BASE, layers=2),
+        replace(BASE, layers=4),
+        replace(BASE, directions=2),
+        replace(BASE, masked=True),
+        replace(BASE, layers=2, directions=2, masked=True),
     ]
     return tuple(dict.fromkeys([*swept, *variants]))

@@ -117,7 +117,7 @@ class Backward {
   // d_h += d_z @ U^T, for this part's units.
   void recurrent_product(const Part& part, RealRows::List real) {
     // As much of a panel of U as stays in the second-level cache beside the rows of d_z.
-    constexpr int kBlocksAtOnce = 8;
+    constexpr int kBlocksAtOnce = 4;
     const int first = part.blocks.begin / kPanel, last = panels(part.blocks.end);
     for (int p = first; p < last; ++p) {
       with_vectors(std::min(kPanel, at.blocks() - p * kPanel), [&](auto V) {
@@ -134,19 +134,18 @@ class Backward {
 
   template <int R, int V>
   LSTM_ORACLE_INLINE void tile(const T* panel, int p, const Row* rows, int begin, int end) {
-    Vector<T> acc[R][V];
-    T* to[R];
-    for (int r = 0; r < R; ++r) {
-      to[r] = d_h_ + at.c_at(0, p * kPanel, rows[r].b);
-      for (int v = 0; v < V; ++v) acc[r][v] = load(to[r] + at.c_at(0, v, 0));
-    }
+    Vector<T> acc[R][V] = {};
     for (int j = begin; j < end; ++j) {
       const T* from[R];
       for (int r = 0; r < R; ++r) from[r] = d_Z + at.z_at(rows[r].t, j, rows[r].b);
       multiply<V, 1, 1>(acc, from, at.GL, panel + size_t(j) * at.GL * V * at.L);
     }
     for (int r = 0; r < R; ++r) {
-      for (int v = 0; v < V; ++v) store(to[r] + at.c_at(0, v, 0), acc[r][v]);
+      T* const to = d_h_ + at.c_at(0, p * kPanel, rows[r].b);
+      for (int v = 0; v < V; ++v) {
+        T* const to_v = to + at.c_at(0, v, 0);
+        store(to_v, load(to_v) + acc[r][v]);
+      }
     }
   }
 };
@@ -185,7 +184,7 @@ class InputGradient {
 
  private:
   static constexpr int kRowsAtOnce = 16 * kMaxRows;
-  static constexpr int kBlocksAtOnce = 8;
+  static constexpr int kBlocksAtOnce = 4;
   T* W_packed_;  // transposed
 
   void some_rows(Range rows) {
@@ -202,18 +201,13 @@ class InputGradient {
 
   template <int R, int V>
   LSTM_ORACLE_INLINE void tile(const T* panel, int first, int row, Range blocks) {
-    Vector<T> acc[R][V];
+    Vector<T> acc[R][V] = {};
     T* to[R];
     const T* rows[R];
     for (int r = 0; r < R; ++r) {
       const int t = (row + r) / at.batch, b = (row + r) % at.batch;
       to[r] = d_x + at.row(t, b, at.inputs) + first;
       rows[r] = d_Z + at.z_at(t, 0, b);
-      for (int v = 0; v < V; ++v) {
-        acc[r][v] = blocks.begin == 0
-                        ? Vector<T>{}
-                        : load_first(to[r] + v * at.L, at.inputs - first - v * at.L);
-      }
     }
     for (int j = blocks.begin; j < blocks.end; ++j) {
       const T* from[R];
@@ -222,7 +216,10 @@ class InputGradient {
     }
     for (int r = 0; r < R; ++r) {
       for (int v = 0; v < V; ++v) {
-        store_first(to[r] + v * at.L, acc[r][v], at.inputs - first - v * at.L);
+        T* const to_v = to[r] + v * at.L;
+        const int lanes = at.inputs - first - v * at.L;
+        const Vector<T> before = blocks.begin == 0 ? Vector<T>{} : load_first(to_v, lanes);
+        store_first(to_v, before + acc[r][v], lanes);
       }
     }
   }

@@ -149,21 +149,20 @@ class Forward {
   template <int R, int P>
   LSTM_ORACLE_INLINE void tile(int t, int j, const Row* rows) {
     const T* from[R];
-    Vector<T> acc[R][P * kGates];
-    for (int r = 0; r < R; ++r) {
-      from[r] = h_[(t + 1) & 1] + size_t(rows[r].b) * at.padded();
-      for (int p = 0; p < P; ++p) {
-        for (int k = 0; k < kGates; ++k) {
-          acc[r][p * kGates + k] = load(z_of(t, j + p, rows[r].b) + k * at.L);
-        }
-      }
-    }
+    for (int r = 0; r < R; ++r) from[r] = h_[(t + 1) & 1] + size_t(rows[r].b) * at.padded();
     const size_t block = size_t(at.hidden) * at.GL;
-    multiply<kGates, P, 1>(acc, from, at.hidden, U_packed_ + j * block, block);
-    for (int r = 0; r < R; ++r) {
-      for (int p = 0; p < P; ++p) {
-        for (int k = 0; k < kGates; ++k) {
-          store(z_of(t, j + p, rows[r].b) + k * at.L, acc[r][p * kGates + k]);
+    const T* packed = U_packed_ + j * block;
+    for (int left = at.hidden; left > 0; left -= kChain, packed += kChain * at.GL) {
+      const int length = std::min(left, kChain);
+      Vector<T> acc[R][P * kGates] = {};
+      multiply<kGates, P, 1>(acc, from, length, packed, block);
+      for (int r = 0; r < R; ++r) {
+        from[r] += length;
+        for (int p = 0; p < P; ++p) {
+          T* const z_here = z_of(t, j + p, rows[r].b);
+          for (int k = 0; k < kGates; ++k) {
+            store(z_here + k * at.L, load(z_here + k * at.L) + acc[r][p * kGates + k]);
+          }
         }
       }
     }

@@ -1,7 +1,7 @@
 // Matrix products on tiles of registers.
 //
-// Every entry of a product is one chain of fused multiply-adds in the order of the inner index,
-// whatever the tile and the thread it lies in: results do not depend on how work is divided.
+// Every entry of a product is the sum of chains of fused multiply-adds in the order of the inner
+// index, whatever the tile and the thread it lies in: results do not depend on how work is divided.
 
 #ifndef LSTM_ORACLE_PRODUCTS_H_
 #define LSTM_ORACLE_PRODUCTS_H_
@@ -15,6 +15,7 @@
 namespace lstm_oracle {
 
 constexpr int kGates = 4;
+constexpr int kChain = 128;  // products summed from 0: rounding grows with the length of a chain
 constexpr int kPanel = 4;  // vectors that lie side by side in a packed matrix
 
 inline int ceil_div(int a, int b) { return (a + b - 1) / b; }
