@@ -5,11 +5,9 @@ from __future__ import annotations
 import contextlib
 import importlib.metadata
 import logging
-import pathlib
 import time
-import traceback
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import keras
@@ -38,9 +36,11 @@ from lstm_oracle.diagnosis.findings import (
     Remedy,
     RuledOut,
 )
+from lstm_oracle.diagnosis.first_update import does_not_run, not_ours, repairs
 from lstm_oracle.diagnosis.intake import setup_of
 from lstm_oracle.diagnosis.interventions.alternatives import ALTERNATIVES
 from lstm_oracle.diagnosis.lab import Lab, Run
+from lstm_oracle.diagnosis.remedied import Remedied, one, remedied
 from lstm_oracle.diagnosis.setup import Setup
 
 # Two-sided 95 % quantiles of Student's t by degrees of freedom.
@@ -50,21 +50,6 @@ PARTLY = 0.2  # of the gap: less is not worth a word
 SUSPICION = 0.5  # of confidence: no experiment has shown it
 LOOK_INSIDE = 3.0  # seconds that have to be left for it
 BUDGETS = {"quick": 18.0, "standard": 110.0, "thorough": 900.0}
-
-
-@dataclass(frozen=True)
-class Remedied:
-    """A compiled clone with the remedies applied, and what to give its `fit`.
-
-    `x` and `y` are the user's training data; where a remedy changes the arrays of many sequences,
-    those 4000 that the diagnosis worked on.
-    """
-
-    model: keras.Model
-    x: Any
-    y: Any
-    validation_data: Any
-    fit_arguments: dict[str, Any]
 
 
 def diagnose(
@@ -223,13 +208,13 @@ class _Examiner:
         error = self._fails(self.setup)
         if error is None:
             return True
-        for repaired in _repairs(self.setup):
+        for repaired in repairs(self.setup):
             if self._fails(repaired) is None:
-                self.findings.append(_does_not_run(self.setup, error, repaired))
+                self.findings.append(does_not_run(self.setup, error, repaired))
                 self.setup = repaired
                 return True
         if not any(finding.severity == "error" for finding in self.findings):
-            self.findings.append(_does_not_run(self.setup, error, None))
+            self.findings.append(does_not_run(self.setup, error, None))
         return False  # what was found before is why
 
     def _fails(self, setup: Setup) -> Exception | None:
@@ -237,7 +222,7 @@ class _Examiner:
         try:
             self.lab.train(setup, steps=1, seed=self.seed)
         except Exception as error:
-            _not_ours(error)
+            not_ours(error)
             return error
         return None
 
@@ -276,8 +261,8 @@ class _Examiner:
 
     def _generalize(self) -> bool:
         outcome = self.outcome
-        if outcome is None or self.blocked:
-            return False
+        if outcome is None or self.blocked or len(self.setup.train) == 1:
+            return False  # of one sequence there is no other to tell it by
         last = self.applied[-1] if self.applied else None
         setup = last.setup if last else self.setup
         run = last.run if last else outcome.user
@@ -302,11 +287,11 @@ class _Examiner:
         setup = self.setup
         model = surgery.twin(setup.model, seed=self.seed)
         model.compile(keras.optimizers.SGD(0.0), loss=setup.loss, loss_weights=setup.loss_weights)
-        x, y = _one(setup.train.x), _one(setup.train.y)
+        x, y = one(setup.train.x), one(setup.train.y)
         try:
             views = microscope.look(model, x, y, samples=32, seed=self.seed)
         except Exception as error:
-            _not_ours(error)
+            not_ours(error)
             self.inside = {"not looked into": str(error)[:200]}
             return False
         for view in views:
@@ -668,40 +653,7 @@ class _Examiner:
 
     def _remedied(self) -> Remedied:
         setup = self.applied[-1].setup if self.applied else self.setup
-        setup = iv.network.with_normalization(self.better or setup)
-        model = surgery.clone(setup.model, seed=self.seed)
-        if not setup.fresh_weights:
-            surgery.copy_weights(setup.model, model)
-        model.compile(
-            optimizer=keras.optimizers.deserialize(setup.optimizer), loss=setup.loss,
-            loss_weights=setup.loss_weights,
-            # Metrics may count on targets as coded for the user's own loss.
-            metrics=surgery.metrics_again(setup.metrics) if setup.loss is self.setup.loss else None,
-        )  # fmt: skip
-        if setup.learning_rate is not None:
-            model.optimizer.learning_rate = setup.learning_rate
-        train = setup.train
-        mine, given = ((*data.x, *data.y, data.weight) for data in (train, self.original.train))
-        if setup.whole is not None and all(a is b for a, b in zip(mine, given, strict=True)):
-            train = setup.whole
-        return Remedied(
-            model, _one(train.x), _one(train.y),
-            (_one(setup.held_out.x), _one(setup.held_out.y)),
-            {"batch_size": setup.batch_size, "epochs": setup.epochs, "shuffle": setup.shuffle,
-             "class_weight": setup.class_weight,
-             **({} if train.weight is None else {"sample_weight": train.weight}),
-             "callbacks": _callbacks(setup)},
-        )  # fmt: skip
-
-
-def _callbacks(setup: Setup) -> list[keras.callbacks.Callback]:
-    """Those that change the rate as the set-up does."""
-    found: list[keras.callbacks.Callback] = []
-    if setup.plateau:
-        found.append(keras.callbacks.ReduceLROnPlateau("loss", **setup.plateau._asdict()))
-    if setup.rate_of_epoch:
-        found.append(keras.callbacks.LearningRateScheduler(setup.rate_of_epoch))
-    return found
+        return remedied(self.better or setup, self.setup, self.original, seed=self.seed)
 
 
 def _on_fresh_data(pair: tuple[Setup, Setup], seed: int) -> tuple[Setup, ...]:
@@ -738,43 +690,6 @@ def _unexplained(outcome: Outcome) -> Finding:
         (Evidence("skill as it is", round(score(outcome.user), 3)),
          Evidence("skill of a plain set-up", round(outcome.target, 3))),
         refuted_by="A longer budget finds the change that restores it.",
-    )  # fmt: skip
-
-
-def _one(arrays: tuple[Any, ...]) -> Any:
-    return arrays[0] if len(arrays) == 1 else list(arrays)
-
-
-def _not_ours(error: BaseException) -> None:
-    """Let an error pass that was raised in this package: it is a bug here, not the user's."""
-    frames = traceback.extract_tb(error.__traceback__)
-    if frames and pathlib.Path(frames[-1].filename).parent == pathlib.Path(__file__).parent:
-        raise error
-
-
-def _repairs(setup: Setup) -> Iterator[Setup]:
-    """Set-ups whose outputs fit their targets, the least changed first."""
-    steps = iv.network.match_steps(setup)
-    for repaired in (
-        iv.head.repair_head(setup), steps, None if steps is None else iv.head.repair_head(steps)
-    ):  # fmt: skip
-        if repaired is not None:
-            yield repaired
-
-
-def _does_not_run(setup: Setup, error: Exception, repaired: Setup | None) -> Finding:
-    reason = iv.network.steps_do_not_match(setup) or iv.head.head_is_wrong(setup)
-    reason = reason or str(error).strip().split("\n")[0][:200]
-    mismatch = repaired is not None or "shape" in str(error)
-    remedy = None
-    if repaired is not None:
-        text = "Give the targets a head, and steps, that belong to them."
-        remedy = Remedy("repair-head", text, typed.difference(setup, repaired))
-    return Finding(
-        "LSTM071" if mismatch else "LSTM080", "output-loss-mismatch" if mismatch else "wiring",
-        "error", 0.9, f"The first update fails: {reason}.",
-        (Evidence("error of the first update", type(error).__name__, source=str(error)[:300]),),
-        remedy, "model.train_on_batch(x, y) runs.",
     )  # fmt: skip
 
 

@@ -42,20 +42,6 @@ def learnt(
     reserve: float,
 ) -> Learnt:
     """What a set-up that trains has learnt: more than repeating, than a constant, than by heart?"""
-    if len(setup.train) == 1:
-        return Learnt([], [])  # there is no other sequence to tell it by
-    return _learnt(lab, setup, run, outcome, baselines, seed, reserve)
-
-
-def _learnt(
-    lab: Lab,
-    setup: Setup,
-    run: Run,
-    outcome: Outcome,
-    baselines: Baselines,
-    seed: int,
-    reserve: float,
-) -> Learnt:
     held_out = len(setup.held_out)
     best_name, best = baselines.best
     reached = max(run.generalized, outcome.reference.generalized)

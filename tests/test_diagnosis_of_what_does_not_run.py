@@ -6,7 +6,7 @@ import pytest
 keras = pytest.importorskip("keras")
 
 from lstm_oracle.diagnosis import diagnose  # noqa: E402
-from lstm_oracle.diagnosis.engine import _does_not_run, _repairs  # noqa: E402
+from lstm_oracle.diagnosis.first_update import does_not_run, repairs  # noqa: E402
 from lstm_oracle.diagnosis.intake import setup_of  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -22,8 +22,8 @@ def test_one_output_against_a_label_for_each_step_is_told_as_that():
         model, X, EACH, validation_data=None, validation_split=0.2, batch_size=8, epochs=2,
         class_weight=None, sample_weight=None, shuffle=True, seed=0,
     )  # fmt: skip
-    *_, both = _repairs(made)
-    finding = _does_not_run(made, ValueError("shapes differ"), both)
+    *_, both = repairs(made)
+    finding = does_not_run(made, ValueError("shapes differ"), both)
     assert finding.cause == "output-loss-mismatch"
     assert "time axis" in finding.summary
     assert "return_sequences=True" in finding.remedy.code
