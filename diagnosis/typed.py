@@ -15,6 +15,8 @@ from lstm_oracle.diagnosis.setup import Setup
 
 # Entries of a configuration that are not arguments to type, or belong to one run alone.
 _NOT_TYPED = {"name", "trainable", "dtype", "seed", "build_config", "zero_output_for_mask"}
+# Entries that are layers themselves, typed by their own calls.
+_INNER = ("layer", "backward_layer", "cell", "cells")
 _MOST_LAYERS = 6
 _FITTING = ("batch_size", "epochs", "shuffle", "class_weight")
 
@@ -51,13 +53,27 @@ def call(layer: keras.layers.Layer) -> str:
     >>> call(keras.layers.Bidirectional(keras.layers.LSTM(4), merge_mode="sum"))
     'keras.layers.Bidirectional(keras.layers.LSTM(4), merge_mode="sum")'
     """
-    config = layer.get_config()
-    first = []
-    if isinstance(layer, keras.layers.Wrapper):
-        first = [call(getattr(layer, "forward_layer", layer.layer))]
-        config = {k: v for k, v in config.items() if k not in ("layer", "backward_layer")}
+    inner = _inner(layer)
+    config = {k: v for k, v in layer.get_config().items() if k not in _INNER}
     room = "keras.layers." if type(layer).__module__.startswith("keras.") else ""
-    return room + _call(type(layer), config, first)
+    return room + _call(type(layer), config, inner)
+
+
+def _inner(layer: keras.layers.Layer) -> list[str]:
+    """The layers that a layer is built around, as its first arguments."""
+    if isinstance(layer, keras.layers.Bidirectional):
+        mirror = layer.forward_layer.get_config()
+        mirror["go_backwards"] = not mirror["go_backwards"]
+        forward, backward = call(layer.forward_layer), call(layer.backward_layer)
+        mirrored = backward == call(type(layer.forward_layer).from_config(mirror))
+        return [forward] if mirrored else [forward, f"backward_layer={backward}"]
+    if isinstance(layer, keras.layers.Wrapper):
+        return [call(layer.layer)]
+    if type(layer) is keras.layers.RNN and isinstance(layer.cell, keras.layers.Layer):
+        return [call(layer.cell)]
+    if isinstance(layer, keras.layers.StackedRNNCells):
+        return [f"[{', '.join(call(cell) for cell in layer.cells)}]"]
+    return []
 
 
 def _call(kind: type, config: dict[str, Any], first: Sequence[str] = ()) -> str:

@@ -39,6 +39,20 @@ def code(made, key):
         ),
         (keras.layers.TimeDistributed(keras.layers.Dense(2, "relu")),
          'TimeDistributed(keras.layers.Dense(2, activation="relu"))'),
+        (keras.layers.Bidirectional(keras.layers.LSTM(4)), "Bidirectional(keras.layers.LSTM(4))"),
+        (
+            keras.layers.Bidirectional(
+                keras.layers.LSTM(4),
+                backward_layer=keras.layers.LSTM(4, go_backwards=True, dropout=0.2),
+            ),
+            "Bidirectional(keras.layers.LSTM(4), "
+            "backward_layer=keras.layers.LSTM(4, dropout=0.2, go_backwards=True))",
+        ),
+        (keras.layers.RNN(keras.layers.LSTMCell(4)), "RNN(keras.layers.LSTMCell(4))"),
+        (
+            keras.layers.RNN([keras.layers.LSTMCell(4), keras.layers.LSTMCell(2)]),
+            "StackedRNNCells([keras.layers.LSTMCell(4), keras.layers.LSTMCell(2)]))",
+        ),
     ],
 )  # fmt: skip
 def test_a_layer_is_written_as_it_is_typed(layer, written):
