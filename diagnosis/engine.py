@@ -21,6 +21,7 @@ from lstm_oracle.diagnosis import (
     experiments,
     generalization,
     microscope,
+    smells,
     surgery,
     typed,
 )
@@ -256,6 +257,8 @@ class _Examiner:
             self.findings.append(replace(finding, evidence=(*finding.evidence, *more)))
         self._look_for_equivalents(self.outcome, suspicion)
         self.findings += self._unsolved(self.outcome, suspicion)
+        if not (self.blocked or self._bad()):
+            self.findings += smells.without_effect(self.setup, suspicion, self.outcome)
         self._rule_out(self.outcome)
         return True
 

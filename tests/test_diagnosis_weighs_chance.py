@@ -246,9 +246,9 @@ def test_numbers_of_words_are_never_standardized():
 # ---- few sequences
 
 
-def labelled(n):
+def labelled(n, units=2):
     y = np.random.default_rng(7).integers(0, 3, n).astype("int32")
-    layers = (keras.layers.LSTM(2), keras.layers.Dense(3, activation="softmax"))
+    layers = (keras.layers.LSTM(units), keras.layers.Dense(3, activation="softmax"))
     x = np.random.default_rng(8).normal(size=(n, 6, 2)).astype("float32")
     return setup_with(x, y, layers=layers, loss="sparse_categorical_crossentropy")
 
@@ -272,6 +272,31 @@ def test_few_sequences_without_a_signal_are_told_from_too_few_with_one(n, held_o
     )  # fmt: skip
     assert [f.cause for f in found.findings] == causes
     assert bool(found.not_a_bug) is (causes == ["no-signal"])
+
+
+@pytest.mark.parametrize(
+    ("fitted", "smaller", "cause", "severity"),
+    [
+        (0.8, 0.8, None, None),  # as good on data that it has not seen
+        (0.97, 0.75, "insufficient-data", "info"),  # somewhat by heart, and nothing narrows it
+        (0.97, 0.97, "too-large", "info"),
+        (1.0, 0.97, "too-large", "warning"),  # by heart
+    ],
+)
+def test_what_is_partly_learnt_by_heart_is_a_note(fitted, smaller, cause, severity):
+    setup = labelled(3000, units=16)
+    user = run(fitted, 0.74)
+
+    def answer(changed, *_):
+        narrow = changed.model.count_params() < setup.model.count_params()
+        return run(fitted, smaller if narrow else 0.74)
+
+    found = generalization.learnt(
+        Lab(answer), setup, user, Outcome(user, user, setup.total_steps),
+        generalization.Baselines({"ridge": 0.05}), seed=0, reserve=0.0,
+    )  # fmt: skip
+    named = [(f.cause, f.severity) for f in found.findings]
+    assert named == ([] if cause is None else [(cause, severity)])
 
 
 def test_what_is_learnt_by_heart_is_looked_for_at_the_end_of_the_users_training():

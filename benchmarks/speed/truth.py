@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,16 @@ from lstm_oracle.conformance.case import Case, Result, run_oracle
 from lstm_oracle.conformance.compare import compare
 from lstm_oracle.conformance.report import CaseReport
 from lstm_oracle.conformance.rounding import to_format
-from lstm_oracle.conformance.sampled_yardstick import select
+from lstm_oracle.conformance.sampled_yardstick import sampled_yardstick, select
 from lstm_oracle.conformance.tolerances import FORMATS
-from lstm_oracle.conformance.yardstick import Deviation, Yardstick, deviation, scales
+from lstm_oracle.conformance.yardstick import (
+    OTHER_SEED,
+    Deviation,
+    Yardstick,
+    deviation,
+    larger,
+    scales,
+)
 from lstm_oracle.reference.spec import param_shapes, state_shapes
 from lstm_oracle.reference.tree import map_leaves
 
@@ -35,6 +43,7 @@ _FEWEST_SEQUENCES = 8
 # witnesses runs once, as it rounds by itself. Of 16 contenders at three shapes, honest ones came to
 # 1.4 of the tolerance without this factor, in sums of 1000 steps or of 2048 products.
 _ONE_RUN = 3.0
+_SAMPLES_IN_DOUBT = 16  # runs of each witness
 
 
 def make_case(workload: Workload, seed: int = 0) -> Case:
@@ -118,7 +127,7 @@ class Truth:
         part = select(make_case(workload) if case is None else case, rows)
         true = {name: a for name, a in run_oracle(part).blocks().items() if _is_asked(name)}
         coarser = FORMATS[workload.dtype].roundoff / FORMATS["float32"].roundoff
-        single = _in_float32(part)
+        single = in_float32(part)
         witnesses = [run_oracle(part, np.float32).blocks(), textbook.run(single).blocks()]
         scale = scales(true)
         yardstick = {}
@@ -160,7 +169,16 @@ class Truth:
 
         answer = Result(of_rows(result.y), of_rows(result.state), result.d_params,
                         of_rows(result.d_x))  # fmt: skip
-        return compare(part, answer, self.yardstick, true=true)
+        return compare(part, answer, self.yardstick, longer=self.longer(part), true=true)
+
+    def longer(self, part: Case) -> Iterator[Yardstick]:
+        """One of many runs with random rounding, for an answer that is only a little worse.
+
+        It takes a minute, so only doubt asks for it: two witnesses that ran once may both have been
+        lucky.
+        """
+        more = sampled_yardstick(part, samples=_SAMPLES_IN_DOUBT, seed=OTHER_SEED)
+        yield larger(self.yardstick, more.yardstick)
 
 
 def _is_asked(name: str) -> bool:
@@ -168,7 +186,8 @@ def _is_asked(name: str) -> bool:
     return not name.startswith("d_state")
 
 
-def _in_float32(case: Case) -> Case:
+def in_float32(case: Case) -> Case:
+    """The same case with all its numbers in float32."""
     names = ("params", "x", "state", "d_y", "d_state")
     return dataclasses.replace(
         case,

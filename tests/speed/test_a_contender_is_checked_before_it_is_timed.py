@@ -5,8 +5,11 @@ import pytest
 
 from lstm_oracle.benchmarks.speed.contender import cells
 from lstm_oracle.benchmarks.speed.on_numpy import oracle
-from lstm_oracle.benchmarks.speed.truth import Truth, checked_case, make_case
+from lstm_oracle.benchmarks.speed.truth import Truth, checked_case, in_float32, make_case
 from lstm_oracle.benchmarks.speed.workload import Workload
+from lstm_oracle.conformance import textbook
+from lstm_oracle.conformance.sampled_yardstick import Sampled
+from lstm_oracle.conformance.yardstick import Deviation
 from tests.speed.samples import SMALL, own
 
 
@@ -110,3 +113,26 @@ def test_a_wrong_entry_is_seen_on_some_sequences_too(large, name):
     report = truth.judge(case, answer, "training")
     assert report.status == "disagree"
     assert f"d_{name}" in report.message
+
+
+@pytest.mark.parametrize(("longer", "status"), [(4.0, "agree"), (1.5, "disagree")])
+def test_what_two_witnesses_refuse_by_a_little_is_judged_by_more_runs(
+    large, monkeypatch, longer, status
+):
+    workload, truth = large
+    case = checked_case(make_case(workload), truth.rows)
+    answer = textbook.run(in_float32(case))
+    (allowed,) = (
+        block.tolerance
+        for block in truth.judge(case, answer, "training").blocks
+        if block.block == "d_b_o"
+    )
+    gradient = cells(answer.d_params)[0]["b_o"]
+    gradient[0] += 3 * allowed * np.abs(gradient).max()
+    half = longer * allowed / 2  # a tolerance is twice the yardstick
+    more = Sampled({name: Deviation(half, half) for name in truth.yardstick}, sequences=1)
+    monkeypatch.setattr(
+        "lstm_oracle.benchmarks.speed.truth.sampled_yardstick",
+        lambda part, **_: more,
+    )
+    assert truth.judge(case, answer, "training").status == status
