@@ -374,6 +374,8 @@ class _Examiner:
         # Where no network got there, only a baseline, `_undecided` says so.
         if outcome.chosen or outcome.patient or not outcome.learnable:
             return []
+        if not experiments.worth_a_search(outcome, self.setup):
+            return []  # what got further is no better than a constant
         if not outcome.trials or outcome.out_of_time:
             return self._untried(outcome, suspicion)
         # Where all fit alike, it is not the layers that hold this one back.

@@ -286,7 +286,7 @@ def search(
     outcome = arms.compared(lab, affordable_steps(lab, user, pace, 0.035))
     # Where a baseline alone got further, no change can show what it restores in so few updates.
     while outcome.steps < user.total_steps and not (
-        outcome.learnable and _worth_a_search(outcome, user)
+        outcome.learnable and worth_a_search(outcome, user)
     ):
         # Three arms in two fifths of the time; the rest is for the search at that length.
         steps = min(user.total_steps, int(0.4 / 3 * (lab.left - reserve) * pace))
@@ -298,7 +298,7 @@ def search(
     elif outcome.steps == user.total_steps <= FEW_UPDATES:
         _longer(lab, user, outcome, seed, reserve)
     _encodings(lab, user, outcome, seed, reserve)
-    if outcome.chosen or outcome.patient or not _worth_a_search(outcome, user):
+    if outcome.chosen or outcome.patient or not worth_a_search(outcome, user):
         return outcome
     suspicion = suspicion | symptoms(outcome.user, suspicion)
     _one_by_one(lab, user, outcome, suspicion, outcome.seed, reserve)
@@ -306,7 +306,7 @@ def search(
     return outcome
 
 
-def _worth_a_search(outcome: Outcome, user: Setup) -> bool:
+def worth_a_search(outcome: Outcome, user: Setup) -> bool:
     """Whether something is within reach, and not only by heart: is there anything to learn?"""
     return outcome.gap >= outcome.least and outcome.holds >= guessing(user)
 

@@ -108,6 +108,25 @@ def test_windows_that_a_random_split_took_out_are_put_back_to_see_a_longer_past(
         np.testing.assert_array_equal(part.y[0], y[rows])
 
 
+@pytest.mark.parametrize("apart", [2, 5])
+def test_signs_after_windows_of_noise_some_steps_apart_are_in_step(rng, apart):
+    from lstm_oracle.diagnosis.alignment import _misaligned
+
+    series = rng.normal(size=2000).astype("float32")
+    starts = np.arange(0, 1900, apart)[:360]
+    x = np.stack([series[at : at + 10] for at in starts])[:, :, None]
+    y = (series[starts + 10] > 0).astype("int32")  # those before it stand in the window
+    assert found(_misaligned, setup(x, y)) == []
+
+
+@pytest.mark.parametrize("shown", [0.0, 0.02, 1.0])
+def test_sequences_of_their_own_are_not_taken_for_one_series(rng, shown):
+    from lstm_oracle.diagnosis.alignment import _of_one_series
+
+    events = rng.normal(size=(300, 12, 2)) * (rng.random((300, 12, 2)) < shown)
+    assert not _of_one_series(events.astype("float32"))
+
+
 def test_sequences_that_do_not_continue_one_another_are_left_as_they_are(rng):
     from lstm_oracle.diagnosis.alignment import _in_order
 

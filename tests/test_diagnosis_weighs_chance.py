@@ -337,12 +337,19 @@ def test_an_undecided_diagnosis_says_what_restored_most():
 @pytest.mark.parametrize(
     ("held_out", "easy", "worth"), [(0.02, -1.0, False), (0.3, -1.0, True), (0.02, 0.1, True)]
 )
-def test_what_is_learnt_by_heart_alone_is_not_worth_a_search(held_out, easy, worth):
+def test_what_is_learnt_by_heart_alone_is_notworth_a_search(held_out, easy, worth):
     """A network that fits more of what no network predicts has no cause to be named."""
     outcome = Outcome(run(0.3, 0.0), run(0.9, held_out), 30, easy=easy)
     assert outcome.gap >= outcome.least
-    assert experiments._worth_a_search(outcome, setup_with(n=600)) is worth
-    assert not experiments._worth_a_search(Outcome(run(0.9), run(0.95), 30), setup_with(n=600))
+    assert experiments.worth_a_search(outcome, setup_with(n=600)) is worth
+    assert not experiments.worth_a_search(Outcome(run(0.9), run(0.95), 30), setup_with(n=600))
+
+
+def test_nothing_is_suspected_where_what_got_further_is_no_better_than_a_constant():
+    examiner = engine._Examiner(Lab(None), setup_with(n=600), 0)
+    outcome = Outcome(run(-0.24), run(-0.01), 30)
+    assert outcome.learnable
+    assert examiner._unsolved(outcome, {"standardize-inputs": 2.0}) == []
 
 
 def test_guessing_reaches_more_on_few_sequences():
