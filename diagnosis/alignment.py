@@ -260,7 +260,18 @@ def _with_longer_windows(setup: Setup, length: int) -> Setup | None:
         ]
     if model is None or parts[0] is None or parts[1] is None:
         return None
-    return setup.changed(model=model, train=parts[0], held_out=parts[1])
+
+    def as_long(x: tuple[Array, ...]) -> tuple[Array, ...]:
+        if x[0].shape[1] != length:
+            raise ValueError(
+                f"x holds windows of {x[0].shape[1]} steps, expected {length}: that is what the "
+                "remedied model reads. Cut them from the series, whose past these no longer hold."
+            )
+        return x
+
+    return setup.changed(
+        model=model, train=parts[0], held_out=parts[1], prepared=(*setup.prepared, as_long)
+    )
 
 
 def _longer_windows(data: Data, length: int) -> Data | None:

@@ -69,12 +69,12 @@ def _without_stand_in(setup: Setup, feature: int, value: float) -> Setup:
     column = setup.train.x[0][:, :, feature]
     median = np.median(column[column != value])
 
-    def filled(data: Data) -> Data:
-        x = data.x[0].copy()
+    def filled(x: Array) -> Array:
+        x = x.copy()
         x[:, :, feature] = np.where(x[:, :, feature] == value, median, x[:, :, feature])
-        return Data((x,), data.y, data.weight)
+        return x
 
-    return setup.changed(train=filled(setup.train), held_out=filled(setup.held_out))
+    return setup.with_inputs(filled)
 
 
 def _outlying_targets(setup: Setup) -> Iterator[Found]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from lstm_oracle.diagnosis.interventions.base import Intervention
 from lstm_oracle.diagnosis.plain import plain
-from lstm_oracle.diagnosis.setup import Data, Setup
+from lstm_oracle.diagnosis.setup import Setup
 
 Array = np.ndarray
 Form = Callable[[Array], Array]
@@ -31,10 +31,7 @@ def suspects(setup: Setup) -> Iterator[Intervention]:
 
 def _undoing(key: str, text: str, code: str, form: Form) -> Intervention:
     def apply(setup: Setup) -> Setup | None:
-        def formed(data: Data) -> Data:
-            return Data((form(data.x[0]),), data.y, data.weight)
-
-        return plain(setup.changed(train=formed(setup.train), held_out=formed(setup.held_out)))
+        return plain(setup.with_inputs(form))
 
     return Intervention(key, "input-encoding", "LSTM020", text, code, apply, 1)
 

@@ -256,7 +256,9 @@ class _Examiner:
             more = [*self._together(trial), *self._other_remedies(self.outcome, trial)]
             self.findings.append(replace(finding, evidence=(*finding.evidence, *more)))
         self._look_for_equivalents(self.outcome, suspicion)
-        self.findings += self._unsolved(self.outcome, suspicion)
+        if self._is_unsolved(self.outcome):
+            self.findings += self._unsolved(self.outcome, suspicion)
+            self.better = experiments.got_there(self.setup, self.outcome, suspicion)
         if not (self.blocked or self._bad()):
             self.findings += smells.without_effect(self.setup, suspicion, self.outcome)
         self._rule_out(self.outcome)
@@ -276,7 +278,7 @@ class _Examiner:
         )
         self.findings += learnt.findings
         self.not_a_bug += learnt.not_a_bug
-        self.better = learnt.setup
+        self.better = learnt.setup or self.better
         if not self._bad() and max(run.generalized, outcome.reference.generalized) < LITTLE:
             self.findings += examination.hardly_used_table(self.setup)
         return True
@@ -369,13 +371,16 @@ class _Examiner:
                 )
         return found
 
+    def _is_unsolved(self, outcome: Outcome) -> bool:
+        """Whether a network got further, with skill, and no change tried restores that.
+
+        Where no network got there, only a baseline, `_undecided` says so.
+        """
+        open_ = outcome.learnable and not (outcome.chosen or outcome.patient)
+        return open_ and experiments.worth_a_search(outcome, self.setup)
+
     def _unsolved(self, outcome: Outcome, suspicion: dict[str, float]) -> list[Finding]:
-        """What can be said where a network got further and no change tried restores that."""
-        # Where no network got there, only a baseline, `_undecided` says so.
-        if outcome.chosen or outcome.patient or not outcome.learnable:
-            return []
-        if not experiments.worth_a_search(outcome, self.setup):
-            return []  # what got further is no better than a constant
+        """What can be said of that."""
         if not outcome.trials or outcome.out_of_time:
             return self._untried(outcome, suspicion)
         # Where all fit alike, it is not the layers that hold this one back.
@@ -694,7 +699,10 @@ def _unexplained(outcome: Outcome) -> Finding:
         "the layers are connected.",
         (Evidence("skill as it is", round(score(outcome.user), 3)),
          Evidence("skill of a plain set-up", round(outcome.target, 3))),
-        refuted_by="A longer budget finds the change that restores it.",
+        Remedy("plain-network", "Begin with the set-up that learns it, and add what you need.",
+               "better = diagnosis.remedied()   # .model, .x, .y, .fit_arguments", True,
+               score(outcome.user), outcome.target),
+        "A longer budget finds the change that restores it.",
     )  # fmt: skip
 
 

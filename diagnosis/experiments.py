@@ -192,6 +192,16 @@ def reference_of(setup: Setup, suspicion: dict[str, float]) -> Setup:
     return iv.optimization.reference_optimizer(setup)
 
 
+def got_there(user: Setup, outcome: Outcome, suspicion: dict[str, float]) -> Setup | None:
+    """The set-up that reached the target: the reference, else the plain network, or None."""
+    enough = outcome.target - outcome.least
+    if score(outcome.reference) >= enough:
+        return reference_of(user, suspicion)
+    if outcome.plain is not None and score(outcome.plain) >= enough:
+        return plain(user, outcome.seed)
+    return None
+
+
 def affordable_steps(lab: Lab, setup: Setup, rate: float, share: float) -> int:
     """Updates that fit in a share of the time left, within what the user would do himself."""
     return min(setup.total_steps, max(LEAST, int(lab.left * share * rate)))

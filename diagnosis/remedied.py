@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import keras
+import numpy as np
 
 from lstm_oracle.diagnosis import surgery
 from lstm_oracle.diagnosis.interventions import network
 from lstm_oracle.diagnosis.setup import Setup
+from lstm_oracle.diagnosis.task import as_list
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,37 @@ class Remedied:
     y: Any
     validation_data: Any
     fit_arguments: dict[str, Any]
+    setup: Setup = field(repr=False)
+
+    def prepared(self, x: Any) -> Any:
+        """New inputs as the model is to be given them: changed as the training inputs were.
+
+        Raises
+        ------
+        ValueError
+            Where the change needs more than the rows themselves, such as a longer window.
+        """
+        return one(self._prepared(x))
+
+    def predict(self, x: Any, batch_size: int | None = None) -> Any:
+        """Predictions for new inputs as the user has them, in the units of the user's targets.
+
+        What a remedy scaled is scaled back, what it made a change from the last value is added to
+        that; scores of classes stay what they are.
+        """
+        given = self._prepared(x)
+        outputs = self.model.predict(one(given), batch_size=batch_size, verbose=0)
+        listed = [np.asarray(o) for o in as_list(outputs)]
+        guesses = self.setup.in_units_of_the_user(listed)
+        for restore in self.setup.restored:
+            guesses = restore(guesses, given)
+        return one(tuple(guesses))
+
+    def _prepared(self, x: Any) -> tuple[np.ndarray, ...]:
+        given = tuple(np.asarray(a) for a in as_list(x))
+        for prepare in self.setup.prepared:
+            given = prepare(given)
+        return given
 
 
 def remedied(setup: Setup, examined: Setup, original: Setup, *, seed: int) -> Remedied:
@@ -55,6 +88,7 @@ def remedied(setup: Setup, examined: Setup, original: Setup, *, seed: int) -> Re
          "class_weight": setup.class_weight,
          **({} if train.weight is None else {"sample_weight": train.weight}),
          "callbacks": _callbacks(setup)},
+        setup,
     )  # fmt: skip
 
 

@@ -18,6 +18,8 @@ import numpy as np
 from lstm_oracle.diagnosis.task import Task
 
 Array = np.ndarray
+Inputs = tuple[Array, ...]
+Outputs = list[Array]
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,6 +96,8 @@ class Setup:
     whole: Data | None = None  # the user's training data, where `train` is a part of them
     stands_for: float = 1.0  # sequences of the user's, for each of those trained on here
     drawn: bool = False  # the held-out part was drawn at random here, and is not the user's
+    prepared: tuple[Callable[[Inputs], Inputs], ...] = ()  # what was made of the user's inputs
+    restored: tuple[Callable[[Outputs, Inputs], Outputs], ...] = ()  # and is made of predictions
 
     @property
     def steps_per_epoch(self) -> int:
@@ -108,6 +112,16 @@ class Setup:
     def changed(self, **changes: Any) -> Setup:
         """The same with some fields exchanged."""
         return replace(self, **changes)
+
+    def with_inputs(self, change: Callable[[Array], Array]) -> Setup:
+        """The same with the (only) input changed, row by row, here and in data to come."""
+
+        def prepare(x: Inputs) -> Inputs:
+            return (change(x[0]),)
+
+        parts = (Data(prepare(data.x), data.y, data.weight) for data in (self.train, self.held_out))
+        train, held_out = parts
+        return self.changed(train=train, held_out=held_out, prepared=(*self.prepared, prepare))
 
     def fed(self, x: tuple[Array, ...]) -> tuple[Array, ...]:
         """Inputs as the model is given them."""

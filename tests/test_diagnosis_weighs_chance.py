@@ -349,7 +349,25 @@ def test_nothing_is_suspected_where_what_got_further_is_no_better_than_a_constan
     examiner = engine._Examiner(Lab(None), setup_with(n=600), 0)
     outcome = Outcome(run(-0.24), run(-0.01), 30)
     assert outcome.learnable
-    assert examiner._unsolved(outcome, {"standardize-inputs": 2.0}) == []
+    assert not examiner._is_unsolved(outcome)
+
+
+@pytest.mark.parametrize(
+    ("reference", "plain_skill", "units"),
+    [(0.9, 0.9, [2]), (0.1, 0.9, [32, 32])],
+    ids=["the reference got there", "the plain network alone did"],
+)
+def test_what_got_there_is_given_where_no_single_change_does(reference, plain_skill, units):
+    given = setup_with(n=600, layers=(keras.layers.LSTM(2), keras.layers.Dense(1)))
+    outcome = Outcome(run(0.0), run(reference), 30, plain=run(plain_skill))
+    made = experiments.got_there(given, outcome, {})
+    layers = [layer for layer in made.model.layers if isinstance(layer, keras.layers.LSTM)]
+    assert [layer.units for layer in layers] == units
+
+
+def test_nothing_is_given_where_a_baseline_alone_got_there():
+    outcome = Outcome(run(0.0), run(0.0), 30, plain=run(0.1), easy=0.9)
+    assert experiments.got_there(setup_with(n=600), outcome, {}) is None
 
 
 def test_guessing_reaches_more_on_few_sequences():

@@ -148,39 +148,6 @@ def test_wilson_intervals_agree_with_published_values(bench):
     assert share(0, 20).interval() == pytest.approx((0.0, 0.1611), abs=5e-5)
 
 
-@pytest.mark.parametrize("change", ["swap", "crop", "scale", "none", "unknown"])
-def test_held_out_inputs_are_treated_as_the_remedy_treated_the_training_inputs(bench, change):
-    random = np.random.default_rng(0)
-    x, x_test = random.normal(size=(2, 30, 7, 3))
-    scale, shift = np.array([2.0, 5.0, 0.1]), np.array([1.0, -3.0, 0.0])
-    treat = {
-        "swap": lambda a: a.transpose(0, 2, 1),
-        "crop": lambda a: a[:, :4],
-        "scale": lambda a: a * scale + shift,
-        "none": lambda a: a,
-        "unknown": lambda a: a.reshape(30, 21, 1),
-    }[change]
-    found = bench["run_bench"].as_remedied(x_test, x, treat(x))
-    if change == "unknown":
-        assert found is None
-    else:
-        np.testing.assert_allclose(found, treat(x_test), rtol=1e-5, atol=1e-6)
-
-
-@pytest.mark.parametrize("change", ["standardize", "difference", "none"])
-def test_predictions_of_remedied_targets_are_read_in_the_users_units(bench, change):
-    recipe = bench["tasks"].elnino()
-    today, today_test = recipe.x[:, -1], recipe.x_test[:, -1]
-    treat = {
-        "standardize": lambda y, last: (y - 3.0) / 2.5,
-        "difference": lambda y, last: (y - last) / 0.2,
-        "none": lambda y, last: y,
-    }[change]
-    perfect = treat(recipe.truth, today_test)
-    found = bench["run_bench"].in_user_targets(recipe, treat(recipe.y, today), perfect)
-    np.testing.assert_allclose(found, recipe.truth, atol=1e-4)
-
-
 def test_a_case_that_leaves_no_trace_is_not_asked(bench):
     unseen = {case.name for case in bench["faults"].CASES if not case.decidable}
     assert "short-window-names-1" in unseen

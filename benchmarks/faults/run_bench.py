@@ -100,68 +100,16 @@ def finding_line(finding: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def affine(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
-    """a and b with y = a x + b per last axis; None where no such line fits."""
-    x2 = x.reshape(-1, x.shape[-1]).astype(np.float64)
-    y2 = y.reshape(-1, y.shape[-1]).astype(np.float64)
-    center, spread = x2.mean(0), x2.std(0)
-    slope = ((x2 - center) * (y2 - y2.mean(0))).mean(0) / np.maximum(spread**2, 1e-300)
-    slope = np.where(spread > 0, slope, 1.0)
-    shift = y2.mean(0) - slope * center
-    fits = np.allclose(slope * x2 + shift, y2, atol=1e-3 * max(1e-6, float(np.std(y2))), rtol=1e-3)
-    return (slope, shift) if fits else None
-
-
-def as_remedied(x_test: np.ndarray, x: np.ndarray, changed: np.ndarray) -> np.ndarray | None:
-    """Held-out inputs, treated as the remedy treated the training inputs; None: cannot tell."""
-    x, changed = np.asarray(x), np.asarray(changed)
-    if x.ndim == 3 and changed.shape[1:] == (x.shape[2], x.shape[1]) != x.shape[1:]:
-        return x_test.transpose(0, 2, 1)
-    if changed.shape[1:] == x.shape[1:]:
-        if len(x) != len(changed) or np.array_equal(x, changed) or x.dtype.kind in "iu":
-            return x_test
-        found = affine(x, changed)
-        return x_test if found is None else (x_test * found[0] + found[1]).astype(np.float32)
-    if changed.shape[2:] == x.shape[2:] and changed.shape[1] < x.shape[1]:
-        for start in (0, x.shape[1] - changed.shape[1]):
-            keep = slice(start, start + changed.shape[1])
-            if len(x) == len(changed) and np.array_equal(x[:, keep], changed):
-                return x_test[:, keep]
-    return None
-
-
-def in_user_targets(recipe: Any, changed: Any, output: np.ndarray) -> np.ndarray:
-    """Predictions of remedied targets in the user's: y is sought as a line in the remedied
-    target and the last inputs (standardized targets, differences from today)."""
-    y, changed = np.asarray(recipe.y, np.float64), np.asarray(changed, np.float64)
-    if y.shape != changed.shape or output.shape[1:] != y.shape[1:] or np.array_equal(y, changed):
-        return output
-    if recipe.x.ndim != 3 or not np.isfinite(recipe.x).all():
-        return output
-
-    def regressors(target: np.ndarray, x: np.ndarray) -> np.ndarray:
-        return np.concatenate([target, x[:, -1], np.ones((len(x), 1))], 1)
-
-    known = regressors(changed, recipe.x)
-    weights = np.linalg.lstsq(known, y, rcond=None)[0]
-    if np.abs(known @ weights - y).max() > 1e-3 * y.std():
-        return output
-    return regressors(output, recipe.x_test) @ weights
-
-
 def remedied_skill(recipe: Any, diagnosis: Any, broken_units: int) -> float | None:
     """Held-out skill of the remedied model, trained as the diagnosis says."""
     from tasks import decode, score
 
     remedied = diagnosis.remedied()
-    x_test = as_remedied(recipe.x_test, recipe.x, remedied.x)
-    if x_test is None:
+    remedied.model.fit(remedied.x, remedied.y, **remedied.fit_arguments, verbose=0)
+    try:
+        output = np.asarray(remedied.predict(recipe.x_test))
+    except ValueError:  # a window that is too short says nothing of its past
         return None
-    fit = dict(remedied.fit_arguments)
-    remedied.model.fit(remedied.x, remedied.y, **{**fit, "verbose": 0})
-    output = np.asarray(remedied.model.predict(x_test, verbose=0))
-    if recipe.kind == "regression":
-        output = in_user_targets(recipe, remedied.y, output)
     own = output.shape[-1] == broken_units
     return score(recipe, decode(recipe, output, own=own))
 

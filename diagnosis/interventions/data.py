@@ -136,14 +136,21 @@ def resample(setup: Setup) -> Setup | None:
 def difference_targets(setup: Setup, feature: int) -> Setup:
     """The change from the last value of an input feature, in place of the next value."""
 
-    def changes(data: Data) -> Data:
-        y = data.y[0]
-        last = data.x[0][:, -1, feature].reshape((len(y),) + (1,) * (y.ndim - 1))
-        return Data(data.x, (y - last,), data.weight)
+    def last(x: tuple[Array, ...], like: Array) -> Array:
+        return x[0][:, -1, feature].reshape((len(like),) + (1,) * (like.ndim - 1))
 
-    train = changes(setup.train)
+    def changes(data: Data, y: Array) -> Data:
+        return Data(data.x, (y - last(data.x, y),), data.weight)
+
+    def values(outputs: list[Array], x: tuple[Array, ...]) -> list[Array]:
+        return [outputs[0] + last(x, outputs[0])]
+
+    train = changes(setup.train, setup.in_units_of_the_user(list(setup.train.y))[0])
     task = task_of(train.y[0].astype(np.float64), "mean_squared_error")
-    return setup.changed(train=train, held_out=changes(setup.held_out), tasks=(task,))
+    return setup.changed(
+        train=train, held_out=changes(setup.held_out, setup.held_out.y[0]), tasks=(task,),
+        y_scale=None, restored=(*setup.restored, values),
+    )  # fmt: skip
 
 
 def shuffle_split(setup: Setup, seed: int = 0) -> Setup | None:

@@ -280,14 +280,7 @@ def _filled(setup: Setup, padding: Array, value: float) -> Setup:
             return np.select([x == padding, x == value], [value, padding], x).astype(x.dtype)
         return np.where(is_step(x, padding)[..., None], value, x).astype(x.dtype)
 
-    return setup if (padding == value).all() else _with_inputs(setup, written)
-
-
-def _with_inputs(setup: Setup, change: Callable[[Array], Array]) -> Setup:
-    def changed(data: Data) -> Data:
-        return Data((change(data.x[0]),), data.y, data.weight)
-
-    return setup.changed(train=changed(setup.train), held_out=changed(setup.held_out))
+    return setup if (padding == value).all() else setup.with_inputs(written)
 
 
 def own_padding(setup: Setup) -> tuple[Setup, bool]:
@@ -306,7 +299,7 @@ def own_padding(setup: Setup) -> tuple[Setup, bool]:
             return np.where(blank, 0, a + 1).astype(a.dtype)
         return np.where(blank[..., None], 0, a).astype(a.dtype)
 
-    return _with_inputs(setup, written), True
+    return setup.with_inputs(written), True
 
 
 def _alike_parts(setup: Setup) -> list[Data]:
@@ -319,7 +312,7 @@ def pad_in_front(setup: Setup) -> Setup | None:
     if not reads_padding(setup):
         return None
     value = _padding_behind(setup)
-    return None if value is None else _with_inputs(setup, functools.partial(_moved, value=value))
+    return None if value is None else setup.with_inputs(functools.partial(_moved, value=value))
 
 
 @functools.lru_cache(maxsize=4)
@@ -583,7 +576,10 @@ def with_normalization(setup: Setup) -> Setup:
     def fed(data: Data) -> Data:
         return Data(setup.fed(data.x), data.y, data.weight)
 
-    return setup.changed(train=fed(setup.train), held_out=fed(setup.held_out), x_scale=())
+    return setup.changed(
+        train=fed(setup.train), held_out=fed(setup.held_out), x_scale=(),
+        prepared=(*setup.prepared, setup.fed),
+    )  # fmt: skip
 
 
 def _normalization(scale: Scale) -> Callable[[Any], Any]:
