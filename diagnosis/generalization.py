@@ -221,7 +221,8 @@ def _fits_better(lab: Lab, setup: Setup, run: Run, steps: int, seed: int, reserv
     """What is fitted better than held-out data are predicted: by far, a little, or no better."""
     apart = run.fitted - run.generalized
     if apart > APART:
-        return _overfitted(lab, setup, run, steps, seed, reserve)
+        learnt_by_heart = _overfitted(lab, setup, run, steps, seed, reserve)
+        return learnt_by_heart if learnt_by_heart.findings else Learnt([_apart(run)], [])
     if len(setup.train) <= SMALL and apart > REAL:
         return Learnt(_starved(lab, setup, run, steps, seed, reserve), [])
     if apart > _real(setup):

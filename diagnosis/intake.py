@@ -146,7 +146,7 @@ def _array(value: Any, name: str) -> Array:
             f"{name} has dtype {array.dtype} and shape {array.shape}, expected numbers with a "
             "batch axis. Convert it with np.asarray(..., dtype='float32')."
         )
-    return array.astype(np.float32) if array.dtype == np.float64 else array
+    return array.astype(np.float32) if array.dtype in (np.float64, np.bool_) else array
 
 
 def _gathered(x: Any, weight: Any, name: str) -> tuple[Any, Any, Any]:

@@ -203,6 +203,18 @@ FOUND = {
     "a loss that raises": (lambda: (model(loss=raising_loss), X, Y, {}), None),
     "one step": (lambda: (model(shape=(1, I)), X[:, :1], Y, {}), None),
     "two sequences": (lambda: (model(), X[:2], Y[:2], {}), None),
+    "truth values": (lambda: (model(), X > 0, Y, {}), None),
+    "bytes": (lambda: (model(), (40 * X + 120).astype("uint8"), Y, {}), None),
+    "half precision": (lambda: (model(), X.astype("float16"), Y, {}), None),
+    "targets that are truth values": (
+        lambda: (
+            model(loss="categorical_crossentropy"),
+            X,
+            np.eye(CLASSES, dtype=bool)[Y],
+            {},
+        ),
+        None,
+    ),
     "a generator that ends early": (lambda: (model(), batches(3), None, {}), None),
     "a batch larger than the data": (lambda: (model(), X, Y, {"batch_size": 4096}), None),
     "class_weight without a class": (lambda: (model(), X, Y, {"class_weight": {0: 1.0}}), None),
