@@ -148,7 +148,8 @@ def _naive(
     # Not where another network finds as much in the levels: then they hide nothing.
     real = _real(setup)
     if trained and beyond > max(own, 0) + real and beyond > plain_own + real / 2:
-        return _levels_hide_changes(persistence, own, beyond, differences)
+        better = _of_changes(lab, differences, simple, changes, outcome.steps, seed)
+        return _levels_hide_changes(persistence, own, beyond, better)
     behind = run.generalized < persistence - max(REAL, real)
     if behind and not trained:
         return Learnt([], [])  # not even the last value yet: what it ends with is not known
@@ -168,10 +169,22 @@ def _naive(
     ])  # fmt: skip
 
 
+def _of_changes(
+    lab: Lab, differences: Setup, simple: Setup | None, changes: Run | None, steps: int, seed: int
+) -> Setup:
+    """A network that is fed the changes before it in place of the levels, where that is ahead."""
+    fed = plain(differences.with_inputs(data.steps_between), seed)
+    if fed is None or simple is None or changes is None:
+        return simple or differences
+    lab.say("predicting the change from the changes before it")
+    run = lab.train(fed, steps=steps, seed=seed)
+    return fed if run.generalized > changes.generalized else simple
+
+
 def _levels_hide_changes(
     persistence: float, own: float, beyond: float, differences: Setup
 ) -> Learnt:
-    text = "Predict the change from the last value, and judge by it."
+    text = "Predict the change from the last value, from those before it, and judge by it."
     finding = Finding(
         "LSTM061", "naive-forecast", "warning", 0.8,
         f"The network repeats the last value (skill {persistence:.2f} by itself): beyond that it "
@@ -179,7 +192,10 @@ def _levels_hide_changes(
         (Evidence("skill of the last value", round(persistence, 4)),
          Evidence("skill of the network beyond the last value", round(own, 3), 0.0, "persistence"),
          Evidence("skill of a model of the changes", round(beyond, 3))),
-        Remedy("difference-target", text, "y = y - x[:, -1, 0]", True, own, beyond),
+        Remedy("difference-target", text,
+               "y = y - x[:, -1, 0]\n"
+               "x = np.diff(x, axis=1, prepend=x[:, :1])   # both to deviation 1", True, own,
+               beyond),
         "A model of the differences has no held-out skill.",
     )  # fmt: skip
     return Learnt([finding], [], differences)

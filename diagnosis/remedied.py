@@ -37,7 +37,7 @@ class Remedied:
         ValueError
             Where the change needs more than the rows themselves, such as a longer window.
         """
-        return one(self._prepared(x))
+        return one(self.setup.made_of(_arrays(x)))
 
     def predict(self, x: Any, batch_size: int | None = None) -> Any:
         """Predictions for new inputs as the user has them, in the units of the user's targets.
@@ -45,19 +45,17 @@ class Remedied:
         What a remedy scaled is scaled back, what it made a change from the last value is added to
         that; scores of classes stay what they are.
         """
-        given = self._prepared(x)
-        outputs = self.model.predict(one(given), batch_size=batch_size, verbose=0)
+        given = _arrays(x)
+        outputs = self.model.predict(self.prepared(x), batch_size=batch_size, verbose=0)
         listed = [np.asarray(o) for o in as_list(outputs)]
         guesses = self.setup.in_units_of_the_user(listed)
         for restore in self.setup.restored:
             guesses = restore(guesses, given)
         return one(tuple(guesses))
 
-    def _prepared(self, x: Any) -> tuple[np.ndarray, ...]:
-        given = tuple(np.asarray(a) for a in as_list(x))
-        for prepare in self.setup.prepared:
-            given = prepare(given)
-        return given
+
+def _arrays(x: Any) -> tuple[np.ndarray, ...]:
+    return tuple(np.asarray(a) for a in as_list(x))
 
 
 def remedied(setup: Setup, examined: Setup, original: Setup, *, seed: int) -> Remedied:

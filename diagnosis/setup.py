@@ -97,7 +97,8 @@ class Setup:
     stands_for: float = 1.0  # sequences of the user's, for each of those trained on here
     drawn: bool = False  # the held-out part was drawn at random here, and is not the user's
     prepared: tuple[Callable[[Inputs], Inputs], ...] = ()  # what was made of the user's inputs
-    restored: tuple[Callable[[Outputs, Inputs], Outputs], ...] = ()  # and is made of predictions
+    # And what is made of predictions, given the user's inputs.
+    restored: tuple[Callable[[Outputs, Inputs], Outputs], ...] = ()
 
     @property
     def steps_per_epoch(self) -> int:
@@ -122,6 +123,12 @@ class Setup:
         parts = (Data(prepare(data.x), data.y, data.weight) for data in (self.train, self.held_out))
         train, held_out = parts
         return self.changed(train=train, held_out=held_out, prepared=(*self.prepared, prepare))
+
+    def made_of(self, x: Inputs) -> Inputs:
+        """The user's inputs, changed as those of this set-up were."""
+        for prepare in self.prepared:
+            x = prepare(x)
+        return x
 
     def fed(self, x: tuple[Array, ...]) -> tuple[Array, ...]:
         """Inputs as the model is given them."""

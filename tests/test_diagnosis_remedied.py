@@ -98,13 +98,16 @@ def test_predictions_of_scaled_targets_come_in_the_users_units(x, y):
 
 
 @pytest.mark.parametrize("scaled", [False, True])
-def test_predicted_changes_are_added_to_the_last_value(x, y, scaled):
+@pytest.mark.parametrize("fed", ["levels", "changes"])
+def test_predicted_changes_are_added_to_the_last_value(x, y, scaled, fed):
     given = setup(x, y)
     start = iv.data.standardize_targets(given) if scaled else given
     changed = iv.data.difference_targets(start, feature=2)
+    if fed == "changes":
+        changed = changed.with_inputs(iv.data.steps_between)
     made = remedied(changed, given, given, seed=0)
     np.testing.assert_allclose(made.y, y - x[:, -1, 2:], rtol=1e-5)
-    raw = made.model.predict(x, verbose=0)
+    raw = made.model.predict(made.prepared(x), verbose=0)
     np.testing.assert_allclose(made.predict(x), raw + x[:, -1, 2:], rtol=1e-5)
 
 

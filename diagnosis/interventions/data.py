@@ -143,7 +143,7 @@ def difference_targets(setup: Setup, feature: int) -> Setup:
         return Data(data.x, (y - last(data.x, y),), data.weight)
 
     def values(outputs: list[Array], x: tuple[Array, ...]) -> list[Array]:
-        return [outputs[0] + last(x, outputs[0])]
+        return [outputs[0] + last(setup.made_of(x), outputs[0])]
 
     train = changes(setup.train, setup.in_units_of_the_user(list(setup.train.y))[0])
     task = task_of(train.y[0].astype(np.float64), "mean_squared_error")
@@ -151,6 +151,11 @@ def difference_targets(setup: Setup, feature: int) -> Setup:
         train=train, held_out=changes(setup.held_out, setup.held_out.y[0]), tasks=(task,),
         y_scale=None, restored=(*setup.restored, values),
     )  # fmt: skip
+
+
+def steps_between(x: Array) -> Array:
+    """(B, T, F): the change of every feature from the step before, zero in the first."""
+    return np.diff(x, axis=1, prepend=x[:, :1])
 
 
 def shuffle_split(setup: Setup, seed: int = 0) -> Setup | None:
