@@ -69,7 +69,9 @@ def together(
     """
     trainings = _Trainings(lab, user, outcome, seed, reserve)
     kept = [*experiments.repaired(user, suspicion)[0], _OPTIMIZER]
-    full = trainings.run(kept)
+    if outcome.together is not None:
+        kept = outcome.joint
+    full = outcome.together or trainings.run(kept)
     if not trainings.enough(full):
         return []
     without: dict[str, Run] = {}

@@ -10,7 +10,7 @@ that can be left out is no cause (delta debugging, Zeller & Hildebrandt 2002).
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -60,11 +60,14 @@ OF_THE_OPTIMIZER = (
     "learning-rate-down",
 )
 GUESSED, MOST_GUESSED = 0.08, 0.5  # held-out skill that is nothing yet, of many and of very few
+WORSE = 0.05  # of a loss: more than what batches differ by
 JUMP = 10.0  # times the median of the losses before it
 SUSPECT = 0.5  # of suspicion: what is tried even after a change was enough
 DELETED = 0.5  # of suspicion: a mask that deletes one step in twenty
 UNLIKELY = 1.0  # less suspected: what the reference speaks against
+USUAL = 0.15  # of suspicion: a rate of the usual size
 ENOUGH = 0.7  # of the gap: what the change that names the cause has to restore
+NOWHERE = 0.3  # of the gap: a reference that restores less speaks against what it changes
 
 
 @dataclass
@@ -91,6 +94,8 @@ class Outcome:
     trials: list[Trial] = field(default_factory=list)
     chosen: list[Trial] = field(default_factory=list)  # the causes, the strongest first
     sufficient: list[Trial] = field(default_factory=list)  # each restores the gap alone
+    joint: list[Intervention] = field(default_factory=list)  # tried at once, each in vain alone
+    together: Run | None = None  # of these, where they are enough
     failed: dict[str, str] = field(default_factory=dict)  # changes that do not run, and why
     best_rate: float | None = None
     out_of_time: bool = False  # some changes were not tried
@@ -393,7 +398,7 @@ def _patient(lab: Lab, arms: _Arms, early: Outcome, pace: float) -> Outcome:
         early = arms.compared(lab, steps, user=longer)
         if early.gap >= early.least and outlook < early.target - early.least:
             return early
-    early.patient, early.outlook = True, outlook
+    early.patient, early.outlook = True, min(outlook, max(early.target, score(longer)))
     return early
 
 
@@ -446,21 +451,23 @@ def _one_by_one(
     """Every change alone, the most suspect first, while there is time.
 
     The reference has most of them made: where it gets there, the cause is among those, and where
-    it does not while a plain network does, it is likelier among the others.
+    it gets nowhere while a plain network does, it is likelier among the others.
     """
     made = {*REPAIRS, *OF_THE_OPTIMIZER, "reinitialize", *_suspected(suspicion)}
-    reached = outcome.restored(outcome.reference) >= ENOUGH
+    by_reference = outcome.restored(outcome.reference)
+    reached, nowhere = by_reference >= ENOUGH, by_reference < NOWHERE
 
     def suspected(key: str, size: int) -> float:
-        unlikely = 0.0 if (key in made) == reached else UNLIKELY
-        return suspicion.get(key, 0.0) - 0.1 * size - unlikely
+        unlikely = nowhere if key in made else reached
+        return suspicion.get(key, 0.0) - 0.1 * size - UNLIKELY * unlikely
 
     queue: list[tuple[float, Intervention | None]] = [
         (suspected(c.key, c.size), c) for c in (*iv.TABLE, iv.LONGER)
     ]
     rates = max(suspected(key, 1) for key in ("learning-rate-up", "learning-rate-down"))
-    likely = 0.3 if reached else 0.3 - UNLIKELY
-    queue.append((max(rates, likely), None))  # None: the sweep of learning rates
+    queue.append(
+        (max(rates, USUAL - UNLIKELY * nowhere), None)
+    )  # None: the sweep of learning rates
     queue.sort(key=lambda entry: entry[0], reverse=True)
     for place, (_, candidate) in enumerate(queue):
         found = [candidate] if candidate else _rates(lab, user, outcome, seed, reserve)
@@ -468,13 +475,42 @@ def _one_by_one(
             if lab.left < reserve:
                 # What the reference has without getting there is refuted all together.
                 rest = {c.key for _, c in queue[place:] if c is not None}
-                outcome.out_of_time = reached or not rest <= made
+                outcome.out_of_time = not (nowhere and rest <= made)
                 return
             trial = attempt(lab, user, user, outcome, change, seed, reserve)
             if trial is not None:
                 outcome.trials.append(trial)
         if _settled(lab, outcome, suspicion):
             return
+        if not nowhere and _enough_together(lab, user, outcome, suspicion, seed, reserve):
+            return
+
+
+def _enough_together(
+    lab: Lab, user: Setup, outcome: Outcome, suspicion: dict[str, float], seed: int, reserve: float
+) -> bool:
+    """Whether the chief suspects that restore nothing alone are enough together.
+
+    Asked of the first two, and of the first four.
+    """
+    order = [*REPAIRS, *_suspected(suspicion), "reinitialize"]
+    in_vain = [
+        trial.intervention
+        for trial in outcome.trials
+        if trial.intervention.key in order and trial.restored < NOWHERE
+    ]
+    if len(in_vain) not in (2, 4) or len(in_vain) == len(outcome.joint) or lab.left < reserve:
+        return False
+    in_vain.sort(key=lambda change: order.index(change.key))
+    outcome.joint = in_vain
+    setup = user
+    for change in in_vain:
+        setup = change.apply(setup) or setup
+    lab.say("trying " + ", ".join(change.key for change in in_vain))
+    run = lab.train(setup, steps=steps_for(user, outcome.steps, setup), seed=seed, deadline=reserve)
+    if run.complete and outcome.restored(run) >= ENOUGH:
+        outcome.together = run
+    return outcome.together is not None
 
 
 def _settled(lab: Lab, outcome: Outcome, suspicion: dict[str, float]) -> bool:
@@ -535,12 +571,30 @@ def best_rate(lab: Lab, user: Setup, steps: int, seed: int, least_left: float) -
             losses[one] = np.inf if run.diverged else float(np.mean(end))
         return min(losses, key=lambda r: losses[r], default=rate)
 
-    best = range_over(rate * f for f in (1.0, 10.0, 0.1, 100.0, 0.01, 1000.0, 0.001, 1e4))
+    best = range_over(_outwards(rate, losses))
     if best != rate:
         best = range_over((3 * best, best / 3))
     own = losses.get(rate, np.inf)
     # The user's own rate keeps the benefit of the doubt.
     return rate if np.isfinite(own) and losses[best] > own - 0.005 * abs(own) else best
+
+
+def _outwards(rate: float, losses: dict[float, float]) -> Iterator[float]:
+    """The rate and its neighbours, up and down in turn by factors of ten.
+
+    A way on which the loss got worse is not gone further: beyond, it gets worse still.
+    """
+    yield rate
+    closed = set()
+    for power in range(1, 5):
+        for way in (1, -1):
+            one = rate * 10.0 ** (way * power)
+            if way in closed or way * power < -3:
+                continue
+            yield one
+            own = losses.get(rate, np.inf)
+            if losses.get(one, own) > own + WORSE * abs(own):
+                closed.add(way)
 
 
 def _rates(
@@ -588,7 +642,9 @@ def _choose(
     for trial in ranked:
         if lab.left < reserve:
             break
-        helped = attempt(lab, base, user, outcome, trial.intervention, seed, reserve)
+        helped: Trial | None = trial  # alone, it was tried before
+        if outcome.chosen:
+            helped = attempt(lab, base, user, outcome, trial.intervention, seed, reserve)
         if helped is None or helped.restored < restored + 0.1:
             continue
         on_top_of(helped, outcome.chosen)

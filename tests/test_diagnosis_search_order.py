@@ -7,7 +7,7 @@ import pytest
 
 keras = pytest.importorskip("keras", reason="Keras is not installed")
 
-from lstm_oracle.diagnosis import examination, experiments  # noqa: E402
+from lstm_oracle.diagnosis import conjunction, examination, experiments  # noqa: E402
 from lstm_oracle.diagnosis import interventions as iv  # noqa: E402
 from lstm_oracle.diagnosis.experiments import Outcome  # noqa: E402
 from lstm_oracle.diagnosis.intake import setup_of  # noqa: E402
@@ -78,6 +78,56 @@ def test_what_the_reference_has_comes_first_where_it_gets_there_and_last_where_n
 def test_a_strong_suspicion_outweighs_the_reference(monkeypatch):
     assert searched(monkeypatch, reached_by(0.1), {"unfreeze": 2.5})[0] == "unfreeze"
     assert searched(monkeypatch, reached_by(0.9), {"see-all-steps": 3.0})[0] == "see-all-steps"
+
+
+class Trainings:
+    """Changes alone are in vain; a set of them has the skill that is told."""
+
+    seconds = left = 1e3
+
+    def __init__(self, skill):
+        self.skill, self.trained = skill, []
+
+    def say(self, message):
+        pass
+
+    def train(self, setup, *, steps, seed=0, rows=None, deadline=0, every=None):
+        masked = any(isinstance(layer, keras.layers.Masking) for layer in setup.model.layers)
+        both = masked and bool(setup.x_scale)
+        self.trained.append(both)
+        return run(self.skill if both else 0.0)
+
+
+@pytest.mark.parametrize(("skill", "enough"), [(0.9, True), (0.2, False)])
+def test_two_suspects_that_restore_nothing_alone_are_tried_together(skill, enough):
+    x = 300 + 100 * np.random.default_rng(0).normal(size=(40, 12, 2)).astype("float32")
+    x[:, 8:] = 0
+    setup = setup_with(keras.layers.LSTM(4), keras.layers.Dense(1), x=x)
+    outcome, lab = reached_by(0.9), Trainings(skill)
+    suspicion = {"add-mask": 2.0, "standardize-inputs": 1.9}
+    experiments._one_by_one(lab, setup, outcome, suspicion, 0, 1.0)
+    assert lab.trained[:3] == [False, False, True]
+    assert (outcome.together is not None) is enough
+    assert (len(outcome.trials) == 2) is enough  # else the others are tried as well
+    if enough:
+        found = conjunction.together(lab, setup, outcome, suspicion, 0, 1.0)
+        assert {trial.intervention.key for trial in found} == set(suspicion)
+
+
+def test_a_rate_is_sought_no_further_on_a_way_on_which_the_loss_gets_worse():
+    losses = {}
+
+    def walked(loss_of):
+        losses.clear()
+        rates = []
+        for rate in experiments._outwards(1e-2, losses):
+            rates.append(round(np.log10(rate)))
+            losses[rate] = loss_of(rate)
+        return rates
+
+    assert walked(lambda rate: 1.0) == [-2, -1, -3, 0, -4, 1, -5, 2]
+    assert walked(lambda rate: rate) == [-2, -1, -3, -4, -5]  # the higher, the worse
+    assert walked(lambda rate: -rate) == [-2, -1, -3, 0, 1, 2]
 
 
 @pytest.mark.parametrize(("looks", "unfinished"), [(2, True), (15, False)])
