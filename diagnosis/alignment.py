@@ -13,11 +13,12 @@ import numpy as np
 from lstm_oracle.diagnosis import surgery
 from lstm_oracle.diagnosis.data_tests import GAIN, Found, baseline_skill
 from lstm_oracle.diagnosis.findings import Evidence, Finding, Remedy
-from lstm_oracle.diagnosis.interventions.data import shuffle_split
+from lstm_oracle.diagnosis.interventions.data import is_quantity, shuffle_split
 from lstm_oracle.diagnosis.setup import Data, Setup
 
 Array = np.ndarray
 
+LONGER = 0.15  # of held-out skill: what a longer past has to gain
 _PAIRS = 32  # of neighbouring sequences, that are compared
 
 
@@ -155,7 +156,7 @@ def _short_window(setup: Setup) -> Iterator[Found]:
         return
     best, length = max(found)
     length = min(n for skill, n in found if skill > best - 0.05)
-    if best < here + 0.15:
+    if best < here + LONGER or not _is_the_past(setup, whole, series, length, best):
         return
     yield Found(Finding(
         "LSTM050", "window", "error", 0.85,
@@ -170,14 +171,27 @@ def _short_window(setup: Setup) -> Iterator[Found]:
     ), _with_longer_windows(setup, length))  # fmt: skip
 
 
+def _is_the_past(setup: Setup, whole: Data, series: Array, length: int, skill: float) -> bool:
+    """Whether what helps is the past.
+
+    Of single steps that do not go on from each other the rows after help as well where rows are
+    sorted by their targets.
+    """
+    if whole.x[0].shape[1] > 1 or _looks_like_a_series(whole.x[0]):
+        return True
+    backwards = whole.take(np.arange(len(whole))[::-1])
+    return skill > _window_skill(setup, backwards, series[::-1], length) + LONGER
+
+
 def _series(x: Array) -> Array | None:
-    """The series (n + T - 1, F) that consecutive windows (n, T, F) were cut from, or None."""
-    if x.ndim != 3 or x.dtype.kind != "f" or len(x) < 2:
+    """The series (n + T - 1, F) that consecutive windows (n, T, F) were cut from, or None.
+
+    Single steps may always be one.
+    """
+    if x.ndim != 3 or not is_quantity(x) or len(x) < 2:
         return None
     T = x.shape[1]
     if T > 1 and not np.array_equal(x[1:, :-1], x[:-1, 1:]):
-        return None
-    if T == 1 and not _looks_like_a_series(x):
         return None
     return np.concatenate([x[0], x[1:, -1]])
 
@@ -188,7 +202,7 @@ def _of_one_series(x: Array) -> bool:
     Seen on a few pairs, spread evenly; single steps are told by how alike they are.
     """
     if x.shape[1] < 2:
-        return _series(x) is not None
+        return x.ndim == 3 and _looks_like_a_series(x)
     first = np.linspace(0, len(x) - 2, min(len(x) - 1, _PAIRS)).astype(int)
     pairs = list(zip(x[first], x[first + 1], strict=True))
     return any(
@@ -211,14 +225,17 @@ def _in_order(setup: Setup) -> tuple[Data, Array]:
     train, held_out = setup.train, setup.held_out
     alone = train, np.ones(len(train), bool)
     parts = (train.x[0], held_out.x[0])
-    if parts[0].ndim != 3 or parts[0].shape[1:] != parts[1].shape[1:] or parts[0].shape[1] < 2:
+    if parts[0].ndim != 3 or parts[0].shape[1:] != parts[1].shape[1:]:
         return alone
-    for first in (0, 1):
-        order = _chained(parts, first)
-        if order is not None:
-            break
+    if setup.places is not None and len(setup.places) == len(train) + len(held_out):
+        order = np.argsort(setup.places)
     else:
-        return alone
+        chained = _chained(parts, 0) if parts[0].shape[1] > 1 else None
+        if chained is None and parts[0].shape[1] > 1:
+            chained = _chained(parts, 1)
+        if chained is None:
+            return alone
+        order = chained
     weight = None
     if train.weight is not None and held_out.weight is not None:
         weight = np.concatenate([train.weight, held_out.weight])

@@ -59,7 +59,7 @@ def setup_of(
     if surgery.carries_state(model):
         validation_split = validation_split or LAST  # what goes on from batch to batch stays whole
         drawn = False
-    whole, held_out = _split(data, held_out, validation_split, seed)
+    whole, held_out, places = _split(data, held_out, validation_split, seed)
     an_epoch = len(whole) if steps_per_epoch is None else steps_per_epoch * int(batch_size)
     rng = np.random.default_rng([seed, 1])
     train, held_out = _thinned(whole, rng), _thinned(held_out, rng)
@@ -85,6 +85,7 @@ def setup_of(
         loss_weights=getattr(model, "loss_weights", None), metrics=surgery.metrics_of(model),
         batch_size=int(batch_size), epochs=int(epochs), shuffle=bool(shuffle),
         class_weight=class_weight, whole=whole, stands_for=an_epoch / len(train), drawn=drawn,
+        places=places if train is whole else None,
     )  # fmt: skip
 
 
@@ -210,16 +211,19 @@ def _joined(parts: list[Any]) -> list[Array]:
     return [np.concatenate([_array(a, "batch") for a in column]) for column in columns]
 
 
-def _split(data: Data, held_out: Data | None, fraction: float, seed: int) -> tuple[Data, Data]:
+def _split(
+    data: Data, held_out: Data | None, fraction: float, seed: int
+) -> tuple[Data, Data, Array | None]:
     """Training and held-out part: the user's, or every fifth sequence at random.
 
-    A single sequence with a target for each step is both.
+    With them, of rows drawn at random, the places that they had. A single sequence with a target
+    for each step is both.
     """
     if held_out is not None:
-        return data, held_out
+        return data, held_out, None
     n = len(data)
     if n == 1 and all(y.ndim > 1 and y.shape[1] > 1 for y in data.y):
-        return data, data  # one long sequence: whether it can be fitted at all
+        return data, data, None  # one long sequence: whether it can be fitted at all
     if n < 2:
         raise CannotDiagnose(
             f"x holds {n} sequence, expected at least two: one to train on and one to test on. "
@@ -232,10 +236,11 @@ def _split(data: Data, held_out: Data | None, fraction: float, seed: int) -> tup
                 f"validation_split is {fraction}, expected a fraction that leaves sequences on "
                 "both sides. Pass for example 0.2."
             )
-        return data.take(np.arange(cut)), data.take(np.arange(cut, n))
+        return data.take(np.arange(cut)), data.take(np.arange(cut, n)), None
     order = np.random.default_rng(seed).permutation(n)
     held = max(1, n // 5)
-    return data.take(np.sort(order[held:])), data.take(np.sort(order[:held]))
+    mine, theirs = np.sort(order[held:]), np.sort(order[:held])
+    return data.take(mine), data.take(theirs), np.concatenate([mine, theirs])
 
 
 def _thinned(data: Data, rng: np.random.Generator) -> Data:

@@ -96,6 +96,7 @@ class Setup:
     whole: Data | None = None  # the user's training data, where `train` is a part of them
     stands_for: float = 1.0  # sequences of the user's, for each of those trained on here
     drawn: bool = False  # the held-out part was drawn at random here, and is not the user's
+    places: Array | None = None  # of train and held-out rows, in the order that the user gave
     prepared: tuple[Callable[[Inputs], Inputs], ...] = ()  # what was made of the user's inputs
     # And what is made of predictions, given the user's inputs.
     restored: tuple[Callable[[Outputs, Inputs], Outputs], ...] = ()

@@ -130,10 +130,32 @@ def test_sequences_of_their_own_are_not_taken_for_one_series(rng, shown):
 def test_sequences_that_do_not_continue_one_another_are_left_as_they_are(rng):
     from lstm_oracle.diagnosis.alignment import _in_order
 
-    given = setup(rng.normal(size=(100, 4, 1)).astype("float32"), rng.normal(size=(100, 1)))
+    x, y = rng.normal(size=(100, 4, 1)).astype("float32"), rng.normal(size=(100, 1))
+    given = setup(x[:70], y[:70], (x[70:], y[70:]))
     whole, training = _in_order(given)
     assert whole is given.train
     assert training.all()
+
+
+@pytest.mark.parametrize("whole_numbers", [False, True])
+def test_single_steps_whose_target_is_a_mean_of_the_last_three_need_a_window(rng, whole_numbers):
+    from lstm_oracle.diagnosis.alignment import _short_window
+
+    series = rng.integers(0, 10, 600) if whole_numbers else rng.normal(size=600).astype("float32")
+    y = np.convolve(series, np.ones(3) / 3)[:600]
+    [(cause, repaired)] = found(_short_window, setup(series[:, None, None], y))
+    assert cause == "window"
+    assert repaired.train.x[0].shape[1] == 4
+
+
+def test_single_steps_in_the_order_of_their_classes_need_no_window(rng):
+    """The rows before tell as much as the rows after: what they share is the class."""
+    from lstm_oracle.diagnosis.alignment import _short_window
+
+    y = np.repeat(np.arange(3), 200)
+    x = (0.4 * y[:, None, None] + rng.normal(size=(600, 1, 2))).astype("float32")
+    options = {"loss": "sparse_categorical_crossentropy", "width": 3, "activation": "softmax"}
+    assert found(_short_window, setup(x, y, **options)) == []
 
 
 def test_a_forecast_is_in_step_though_its_window_tells_more_of_a_later_value(rng):

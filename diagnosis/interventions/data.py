@@ -181,7 +181,7 @@ def shuffle_split(setup: Setup, seed: int = 0) -> Setup | None:
         with_all_classes(task, np.concatenate([a, b]))
         for task, a, b in zip(setup.tasks, parts[0].y, parts[1].y, strict=True)
     )
-    return setup.changed(train=parts[0], held_out=parts[1], shuffle=True, tasks=tasks)
+    return setup.changed(train=parts[0], held_out=parts[1], shuffle=True, tasks=tasks, places=None)
 
 
 def shuffle_batches(setup: Setup) -> Setup | None:
