@@ -10,8 +10,10 @@ import numpy as np
 from lstm_oracle.diagnosis import surgery
 from lstm_oracle.diagnosis.intake_checks import (
     CannotDiagnose,
+    by_output,
     check_data,
     check_options,
+    gives_a_dictionary,
     in_order,
     input_names,
     output_names,
@@ -54,7 +56,9 @@ def setup_of(
         class_weight=class_weight, steps_per_epoch=steps_per_epoch,
     )  # fmt: skip
     data = _data(model, x, y, sample_weight, "x")
-    held_out = None if validation_data is None else _validation(model, validation_data)
+    held_out = (
+        None if validation_data is None else _alike(data, _validation(model, validation_data))
+    )
     drawn = held_out is None and not validation_split
     if surgery.carries_state(model):
         validation_split = validation_split or LAST  # what goes on from batch to batch stays whole
@@ -65,7 +69,8 @@ def setup_of(
     train, held_out = _thinned(whole, rng), _thinned(held_out, rng)
     prototype = _prototype(model, train)
     head = surgery.head_of(prototype)
-    losses = as_list(model.loss)
+    names = output_names(model)
+    losses = as_list(by_output(model.loss, names))
     tasks = tuple(
         with_all_classes(
             task_of(
@@ -80,9 +85,14 @@ def setup_of(
         for n, target in enumerate(train.y)
     )
     optimizer = keras.optimizers.serialize(model.optimizer)
+    loss, loss_weights = model.loss, getattr(model, "loss_weights", None)
+    metrics = surgery.metrics_of(model)
+    if gives_a_dictionary(model):  # the prototype lists them
+        loss, loss_weights = (by_output(given, names) for given in (loss, loss_weights))
+        metrics = None
     return Setup(
-        prototype, train, held_out, tasks, optimizer, model.loss,
-        loss_weights=getattr(model, "loss_weights", None), metrics=surgery.metrics_of(model),
+        prototype, train, held_out, tasks, optimizer, loss, loss_weights=loss_weights,
+        metrics=metrics,
         batch_size=int(batch_size), epochs=int(epochs), shuffle=bool(shuffle),
         class_weight=class_weight, whole=whole, stands_for=an_epoch / len(train), drawn=drawn,
         places=places if train is whole else None,
@@ -138,6 +148,23 @@ def _data(model: keras.Model, x: Any, y: Any, weight: Any, name: str) -> Data:
 def _validation(model: keras.Model, given: Any) -> Data:
     x, y = given[:2] if isinstance(given, (tuple, list)) and len(given) > 1 else (given, None)
     return _data(model, x, y, None, "validation x")
+
+
+def _alike(data: Data, other: Data) -> Data:
+    """The other with as many axes as this: a column for a row of numbers, and the other way."""
+
+    def shaped(mine: Array, theirs: Array) -> Array:
+        if theirs.ndim == mine.ndim - 1 and mine.shape[-1] == 1:
+            return theirs[..., None]
+        if theirs.ndim == mine.ndim + 1 and theirs.shape[-1] == 1:
+            return theirs[..., 0]
+        return theirs
+
+    x, y = (
+        tuple(shaped(*pair) for pair in zip(mine, theirs, strict=True))
+        for mine, theirs in ((data.x, other.x), (data.y, other.y))
+    )
+    return Data(x, y, other.weight)
 
 
 def _array(value: Any, name: str) -> Array:
@@ -208,7 +235,17 @@ def _first_time(xs: list[Array], ys: list[Array]) -> Array:
 
 def _joined(parts: list[Any]) -> list[Array]:
     columns = zip(*(as_list(part) for part in parts), strict=True)
-    return [np.concatenate([_array(a, "batch") for a in column]) for column in columns]
+    return [_stacked([_array(a, "batch") for a in column]) for column in columns]
+
+
+def _stacked(batches: list[Array]) -> Array:
+    """All rows; of batches that were each filled up to their longest, filled up to the longest."""
+    most = max(batch.shape[1] if batch.ndim > 1 else 0 for batch in batches)
+    return np.concatenate([
+        np.pad(batch, [(0, 0), (0, most - batch.shape[1]), *[(0, 0)] * (batch.ndim - 2)])
+        if batch.ndim > 1 else batch
+        for batch in batches
+    ])  # fmt: skip
 
 
 def _split(
@@ -266,4 +303,6 @@ def _prototype(model: keras.Model, train: Data) -> keras.Model:
         surgery.copy_weights(model, prototype)
     for mine, theirs in zip(prototype.layers, model.layers, strict=False):
         mine.trainable = theirs.trainable
+    if gives_a_dictionary(prototype):
+        return keras.Model(prototype.inputs, prototype.outputs, name=prototype.name)
     return prototype

@@ -68,8 +68,20 @@ def input_names(model: keras.Model) -> list[str]:
 
 
 def output_names(model: keras.Model) -> list[str]:
-    """How the model calls its outputs."""
+    """How the model calls its outputs, in the order in which it lists them."""
+    if gives_a_dictionary(model):
+        return list(keras.tree.flatten({name: name for name in model.output}))
     return list(getattr(model, "output_names", None) or ())
+
+
+def gives_a_dictionary(model: keras.Model) -> bool:
+    """Whether its outputs have names of their own, by which losses and targets are given."""
+    return isinstance(getattr(model, "output", None), dict)
+
+
+def by_output(value: Any, names: list[str]) -> Any:
+    """What is given by name, as a list in the model's order; anything else as it is."""
+    return [value.get(name) for name in names] if isinstance(value, dict) and names else value
 
 
 def check_data(model: keras.Model, data: Data, name: str) -> None:
