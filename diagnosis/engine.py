@@ -190,8 +190,8 @@ class _Examiner:
         if "data-quality" in still_broken:
             return False
         self.blocked = "wiring" in still_broken
+        self.baselines = _baselines(self.setup)
         if len(self.setup.tasks) == 1:
-            self.baselines = baselines(self.setup.tasks[0], self.setup.train, self.setup.held_out)
             self._examine_data()
         return self._trainable()
 
@@ -383,8 +383,9 @@ class _Examiner:
         """What can be said of that."""
         if not outcome.trials or outcome.out_of_time:
             return self._untried(outcome, suspicion)
-        # Where all fit alike, it is not the layers that hold this one back.
-        return [_unexplained(outcome)] if outcome.fits_worse else []
+        # Where all fit alike, or this one still learns, it is not the layers that hold it back.
+        slow = outcome.steps < self.setup.total_steps and outcome.user.still_falls
+        return [_unexplained(outcome)] if outcome.fits_worse and not slow else []
 
     def _untried(self, outcome: Outcome, suspicion: dict[str, float]) -> list[Finding]:
         """The chief suspects, where the time was too short to try all changes.
@@ -392,9 +393,10 @@ class _Examiner:
         First what restored a part, then what stands in the set-up and was not tried.
         """
         tried = {t.intervention.key: t.restored for t in outcome.trials}
+        rate = outcome.best_rate and experiments.another_rate(self.setup, outcome.best_rate)
         hopes = {
             c: tried.get(c.key, 0.3 * suspicion.get(c.key, 0))
-            for c in iv.TABLE
+            for c in (*iv.TABLE, *([rate] if rate else []))
             if tried.get(c.key, 0.3 * suspicion.get(c.key, 0)) >= 0.3
         }
         known = [c for c in sorted(hopes, key=lambda c: -hopes[c]) if c.apply(self.setup)]
@@ -664,6 +666,18 @@ class _Examiner:
     def _remedied(self) -> Remedied:
         setup = self.applied[-1].setup if self.applied else self.setup
         return remedied(self.better or setup, self.setup, self.original, seed=self.seed)
+
+
+def _baselines(setup: Setup) -> Baselines:
+    """Of the only output each by its name; of several the mean of the best of each."""
+    found = [
+        baselines(task, setup.train, setup.held_out, output)
+        for output, task in enumerate(setup.tasks)
+    ]
+    if len(found) == 1:
+        return found[0]
+    best = float(np.mean([one.best[1] for one in found]))
+    return Baselines({"the best baseline of each output": best})
 
 
 def _on_fresh_data(pair: tuple[Setup, Setup], seed: int) -> tuple[Setup, ...]:

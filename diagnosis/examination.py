@@ -53,8 +53,11 @@ def _look_at_scale(setup: Setup) -> dict[str, float]:
     x = setup.train.x[0]
     if iv.data.is_quantity(x) and x.size:
         found["standardize-inputs"] = _off_scale(x)
-    if all(task.kind == "regression" for task in setup.tasks):
-        found["standardize-targets"] = max(_off_scale(y) for y in setup.train.y)
+    quantities = [
+        y for y, task in zip(setup.train.y, setup.tasks, strict=True) if task.kind == "regression"
+    ]
+    if quantities:
+        found["standardize-targets"] = max(map(_off_scale, quantities))
     return found
 
 

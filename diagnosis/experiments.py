@@ -30,6 +30,7 @@ REAL = 0.12
 # A baseline may be this much better without anything being wrong: it needs no training.
 BEHIND = 0.25
 FEW_UPDATES = 100  # a training of no more may end before anything has been learnt
+MANY = 5  # times as many updates
 LEAST = 30  # updates: in fewer, a reference may not have learnt anything either
 # What the reference changes, where it applies.
 REPAIRS = (
@@ -132,6 +133,11 @@ class Outcome:
         """What networks got to."""
         runs = (self.reference, self.plain, self.undone, self.longer)
         return [run for run in runs if run is not None]
+
+    @property
+    def by_others(self) -> list[float]:
+        """The skills on held-out data of the networks that are not the user's."""
+        return [run.generalized for run in self._reached]
 
     @property
     def gap(self) -> float:
@@ -317,7 +323,8 @@ def search(
         return outcome
     suspicion = suspicion | symptoms(outcome.user, suspicion)
     _one_by_one(lab, user, outcome, suspicion, outcome.seed, reserve)
-    _choose(lab, user, outcome, suspicion, outcome.seed, reserve)
+    if not outcome.patient:
+        _choose(lab, user, outcome, suspicion, outcome.seed, reserve)
     return outcome
 
 
@@ -477,13 +484,32 @@ def _one_by_one(
                 rest = {c.key for _, c in queue[place:] if c is not None}
                 outcome.out_of_time = not (nowhere and rest <= made)
                 return
-            trial = attempt(lab, user, user, outcome, change, seed, reserve)
-            if trial is not None:
-                outcome.trials.append(trial)
-        if _settled(lab, outcome, suspicion):
+            _try(lab, user, outcome, change, seed, reserve)
+        if outcome.patient or _settled(lab, outcome, suspicion):
             return
         if not nowhere and _enough_together(lab, user, outcome, suspicion, seed, reserve):
             return
+
+
+def _try(
+    lab: Lab, user: Setup, outcome: Outcome, change: Intervention, seed: int, reserve: float
+) -> None:
+    """One change alone. A training that is longer, and no longer than it is to be, is none."""
+    if change is iv.LONGER and MANY * outcome.steps <= user.total_steps:
+        _gets_there(lab, user, outcome, seed, reserve)
+        return
+    trial = attempt(lab, user, user, outcome, change, seed, reserve)
+    if trial is not None:
+        outcome.trials.append(trial)
+
+
+def _gets_there(lab: Lab, user: Setup, outcome: Outcome, seed: int, reserve: float) -> None:
+    """Whether the user's set-up is patient after all: in many more updates that are its own."""
+    lab.say(f"training the set-up as it is for {MANY * outcome.steps} updates")
+    run = lab.train(user, steps=MANY * outcome.steps, seed=seed, deadline=reserve)
+    outlook = min(1.0, _outlook(run, user.total_steps))
+    if run.complete and outlook >= outcome.target - outcome.least:
+        outcome.patient, outcome.outlook = True, min(outlook, max(outcome.target, score(run)))
 
 
 def _enough_together(

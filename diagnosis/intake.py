@@ -85,14 +85,10 @@ def setup_of(
         for n, target in enumerate(train.y)
     )
     optimizer = keras.optimizers.serialize(model.optimizer)
-    loss, loss_weights = model.loss, getattr(model, "loss_weights", None)
-    metrics = surgery.metrics_of(model)
-    if gives_a_dictionary(model):  # the prototype lists them
-        loss, loss_weights = (by_output(given, names) for given in (loss, loss_weights))
-        metrics = None
     return Setup(
-        prototype, train, held_out, tasks, optimizer, loss, loss_weights=loss_weights,
-        metrics=metrics,
+        prototype, train, held_out, tasks, optimizer, by_output(model.loss, names),
+        loss_weights=by_output(getattr(model, "loss_weights", None), names),
+        metrics=None if gives_a_dictionary(model) else surgery.metrics_of(model),
         batch_size=int(batch_size), epochs=int(epochs), shuffle=bool(shuffle),
         class_weight=class_weight, whole=whole, stands_for=an_epoch / len(train), drawn=drawn,
         places=places if train is whole else None,

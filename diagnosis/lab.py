@@ -57,6 +57,19 @@ class Run:
         return self.steps >= END * self.steps[-1]
 
     @property
+    def still_falls(self) -> bool:
+        """Whether the loss is lower in the last quarter of the updates than in the one before.
+
+        By more than its means are uncertain: two standard errors of their difference.
+        """
+        quarter = len(self.losses) // 4
+        if quarter < 2:
+            return True
+        before, last = self.losses[-2 * quarter : -quarter], self.losses[-quarter:]
+        error = float(np.sqrt((before.var(ddof=1) + last.var(ddof=1)) / quarter))
+        return bool(before.mean() - last.mean() > 2 * error)
+
+    @property
     def diverged(self) -> bool:
         """Whether a loss stopped being finite, or ended far above where it began."""
         return not np.isfinite(self.losses).all()

@@ -92,7 +92,8 @@ class Setup:
     rate_of_epoch: Callable[[int, float], float] | None = None  # what a LearningRateScheduler does
     fresh_weights: bool = False  # start from the initializers instead of from the model's weights
     x_scale: tuple[Scale | None, ...] = ()  # taken off each x as it is fed
-    y_scale: tuple[tuple[Array, Array], ...] | None = None  # (mean, deviation) taken off each y
+    # (mean, deviation) taken off each y, None where it stays; None: off none of them.
+    y_scale: tuple[tuple[Array, Array] | None, ...] | None = None
     whole: Data | None = None  # the user's training data, where `train` is a part of them
     stands_for: float = 1.0  # sequences of the user's, for each of those trained on here
     drawn: bool = False  # the held-out part was drawn at random here, and is not the user's
@@ -140,4 +141,7 @@ class Setup:
         """Predictions with the standardization of the targets undone."""
         if self.y_scale is None:
             return predictions
-        return [p * s + m for p, (m, s) in zip(predictions, self.y_scale, strict=True)]
+        return [
+            p if scale is None else p * scale[1] + scale[0]
+            for p, scale in zip(predictions, self.y_scale, strict=True)
+        ]

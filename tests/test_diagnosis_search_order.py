@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -55,7 +57,8 @@ def searched(monkeypatch, outcome, suspicion=None, looks=10**6):
 
     monkeypatch.setattr(experiments, "attempt", attempt)
     monkeypatch.setattr(experiments, "_rates", lambda *arguments: [])
-    experiments._one_by_one(Clock(looks), None, outcome, suspicion or {}, 0, 1.0)
+    user = SimpleNamespace(total_steps=30)  # as many as were made
+    experiments._one_by_one(Clock(looks), user, outcome, suspicion or {}, 0, 1.0)
     return tried
 
 
@@ -112,6 +115,21 @@ def test_two_suspects_that_restore_nothing_alone_are_tried_together(skill, enoug
     if enough:
         found = conjunction.together(lab, setup, outcome, suspicion, 0, 1.0)
         assert {trial.intervention.key for trial in found} == set(suspicion)
+
+
+@pytest.mark.parametrize(("course", "patient"), [((0.1, 0.4), True), ((0.0, 0.0), False)])
+def test_a_training_within_its_own_updates_is_no_longer_one(course, patient):
+    setup = setup_with(keras.layers.LSTM(4), keras.layers.Dense(1), epochs=300)
+    outcome = reached_by(0.9)
+
+    class Slow(Trainings):
+        def train(self, setup, *, steps, **how):
+            skills = np.array(course)
+            return Run(np.zeros(steps), np.array([steps // 2, steps]), skills, skills, 100.0)
+
+    experiments._try(Slow(0.0), setup, outcome, iv.LONGER, 0, 1.0)
+    assert outcome.trials == []
+    assert outcome.patient is patient
 
 
 def test_a_rate_is_sought_no_further_on_a_way_on_which_the_loss_gets_worse():

@@ -8,7 +8,14 @@ import numpy as np
 from lstm_oracle.diagnosis import surgery
 from lstm_oracle.diagnosis.interventions.head import loss_name
 from lstm_oracle.diagnosis.setup import Data, Scale, Setup
-from lstm_oracle.diagnosis.task import Task, left_out, padding_of, task_of, with_all_classes
+from lstm_oracle.diagnosis.task import (
+    Task,
+    as_list,
+    left_out,
+    padding_of,
+    task_of,
+    with_all_classes,
+)
 
 Array = np.ndarray
 
@@ -66,27 +73,40 @@ def is_quantity(x: Array) -> bool:
 
 
 def standardize_targets(setup: Setup) -> Setup | None:
-    """Targets to mean 0 and deviation 1 of the training data, predictions scaled back."""
-    if setup.y_scale is not None or any(task.kind != "regression" for task in setup.tasks):
+    """Targets to mean 0 and deviation 1 of the training data, predictions scaled back.
+
+    Those that are quantities: classes, and what a loss compares as probabilities, stay.
+    """
+    if setup.y_scale is not None or all(task.kind != "regression" for task in setup.tasks):
         return None
-    if "crossentropy" in loss_name(setup.loss):
-        return None  # it compares probabilities
-    scales = []
-    for y in setup.train.y:
-        columns = y.reshape(-1, y.shape[-1] if y.ndim > 1 else 1).astype(np.float64)
-        deviation = columns.std(0)
-        scales.append((columns.mean(0), np.where(deviation > 0, deviation, 1.0)))
-    if all((np.abs(m) < 2).all() and (d < 3).all() and (d > 0.05).all() for m, d in scales):
+    losses = as_list(setup.loss)
+    scales = tuple(
+        _target_scale(y, loss_name(losses[min(n, len(losses) - 1)]), task)
+        for n, (y, task) in enumerate(zip(setup.train.y, setup.tasks, strict=True))
+    )
+    if all(scale is None for scale in scales):
         return None
 
     def scaled(data: Data) -> Data:
         y = tuple(
-            ((a - m) / d).astype(np.float32).reshape(a.shape)
-            for a, (m, d) in zip(data.y, scales, strict=True)
+            a if scale is None else ((a - scale[0]) / scale[1]).astype(np.float32).reshape(a.shape)
+            for a, scale in zip(data.y, scales, strict=True)
         )
         return Data(data.x, y, data.weight)
 
-    return setup.changed(train=scaled(setup.train), y_scale=tuple(scales))
+    return setup.changed(train=scaled(setup.train), y_scale=scales)
+
+
+def _target_scale(y: Array, loss: str, task: Task) -> tuple[Array, Array] | None:
+    """Mean and deviation of every column, or None where these are about right or no quantities."""
+    if task.kind != "regression" or "crossentropy" in loss:
+        return None
+    columns = y.reshape(-1, y.shape[-1] if y.ndim > 1 else 1).astype(np.float64)
+    mean, deviation = columns.mean(0), columns.std(0)
+    deviation = np.where(deviation > 0, deviation, 1.0)
+    if (np.abs(mean) < 2).all() and (deviation < 3).all() and (deviation > 0.05).all():
+        return None
+    return mean, deviation
 
 
 def class_weights(setup: Setup) -> Setup | None:
