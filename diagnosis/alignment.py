@@ -7,6 +7,7 @@ the same rows: where the second has much more held-out skill, the first were put
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
@@ -140,6 +141,7 @@ def _alike(y: Array) -> bool:
 
 def _short_window(setup: Setup) -> Iterator[Found]:
     """Consecutive windows of one series: does a longer past predict better?"""
+    given, setup = setup, _of_single_steps(setup)
     whole, _ = _in_order(setup)
     x = whole.x[0]
     carried = surgery.carries_state(setup.model) and not setup.shuffle  # the past, beyond windows
@@ -160,15 +162,26 @@ def _short_window(setup: Setup) -> Iterator[Found]:
         return
     yield Found(Finding(
         "LSTM050", "window", "error", 0.85,
-        f"Windows of {T} steps end before what matters: with {length} a baseline has held-out "
-        f"skill {best:.2f}, with {T} it has {here:.2f}.",
+        f"Windows of {T} step{'s' if T > 1 else ''} end before what matters: with {length} a "
+        f"baseline has held-out skill {best:.2f}, with {T} it has {here:.2f}.",
         (Evidence("window in steps", [T, *(n for _, n in found)]),
          Evidence("held-out skill of the baseline",
                   [round(here, 3), *(round(s, 3) for s, _ in found)])),
         Remedy("longer-window", f"Cut windows of {length} steps.", f"window = {length}", True, here,
                best),
         "A baseline gains nothing from a longer window.",
-    ), _with_longer_windows(setup, length))  # fmt: skip
+    ), _with_longer_windows(setup, length) if setup is given else None)  # fmt: skip
+
+
+def _of_single_steps(setup: Setup) -> Setup:
+    """One target for a sequence of one step, where it was given as that of the step."""
+    task = setup.tasks[0]
+    if not task.per_step or setup.train.x[0].shape[1] != 1:
+        return setup
+    train, held_out = (
+        Data(data.x, (data.y[0][:, 0],), None) for data in (setup.train, setup.held_out)
+    )
+    return setup.changed(train=train, held_out=held_out, tasks=(replace(task, per_step=False),))
 
 
 def _is_the_past(setup: Setup, whole: Data, series: Array, length: int, skill: float) -> bool:

@@ -6,17 +6,23 @@ Each test gives what it found and the set-up put right, on which the experiments
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import NamedTuple
 
+import keras
 import numpy as np
 
+from lstm_oracle.diagnosis import surgery, typed
 from lstm_oracle.diagnosis.baselines import baselines
 from lstm_oracle.diagnosis.findings import Evidence, Finding, Remedy
+from lstm_oracle.diagnosis.interventions import head
 from lstm_oracle.diagnosis.setup import Data, Setup
 from lstm_oracle.diagnosis.task import padding_of, task_of
 
 Array = np.ndarray
 
+AS_IN_X = 0.9  # of the targets: so many occur among the inputs where both are words
+MOST_NAMES = 5000
 GAIN = 0.25  # in held-out skill: several times what two halves of the same data differ by
 
 
@@ -175,5 +181,33 @@ def _duplicated(setup: Setup) -> Iterator[Found]:
     ))  # fmt: skip
 
 
+def _names_as_quantities(setup: Setup) -> Iterator[Found]:
+    """Targets that are numbers of words, as the inputs are, predicted as quantities."""
+    task, x, y = setup.tasks[0], setup.train.x[0], setup.train.y[0]
+    looked_up = any(isinstance(a, keras.layers.Embedding) for a in surgery.all_layers(setup.model))
+    if task.kind != "regression" or not looked_up or not np.equal(y, np.round(y)).all():
+        return
+    values = np.unique(np.concatenate([y.ravel(), setup.held_out.y[0].ravel()]))
+    alike = float(np.isin(y, x).mean())
+    if alike < AS_IN_X or not 3 <= len(values) <= MOST_NAMES:
+        return
+    named = replace(task, kind="multiclass", classes=values, coding="labels")
+    repaired = head.repair_head(setup.changed(tasks=(named,)))
+    yield Found(
+        Finding(
+            "LSTM070", "output-loss-mismatch", "error", 0.8,
+            f"The targets are numbers of words, as the inputs are: {100 * alike:.0f} % of them "
+            f"occur there. {head.loss_name(setup.loss)} takes word 7 for a neighbour of word 8, "
+            "which it is not.",
+            (Evidence("targets that are values of the inputs", round(alike, 3), AS_IN_X),
+             Evidence("different targets", len(values))),
+            Remedy("repair-head", "Give every word a unit, softmax and cross-entropy.",
+                   "" if repaired is None else typed.difference(setup, repaired)),
+            "The numbers are quantities: the distance between two of them means something.",
+        ),
+        repaired,
+    )  # fmt: skip
+
+
 # For set-ups of one input and one output.
-TESTS = (_stand_in, _outlying_targets, _leaked, _duplicated)
+TESTS = (_stand_in, _outlying_targets, _leaked, _duplicated, _names_as_quantities)

@@ -11,12 +11,15 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from lstm_oracle.diagnosis.interventions.base import Intervention
+from lstm_oracle.diagnosis.interventions.data import steps_between
 from lstm_oracle.diagnosis.plain import plain
 from lstm_oracle.diagnosis.setup import Setup
+from lstm_oracle.diagnosis.task import padding_of
 
 Array = np.ndarray
 Form = Callable[[Array], Array]
 
+WITHIN = 0.1  # of the deviation between sequences: less within them is too little to be seen
 MOST_CODES = 20_000  # whole numbers: the words of a text; what was divided may be any quantity
 
 
@@ -25,7 +28,7 @@ def suspects(setup: Setup) -> Iterator[Intervention]:
     if len(setup.train.x) != 1 or len(setup.tasks) != 1:
         return
     x = setup.train.x[0]
-    for look in (_exchanged_axes, _reshaped_axes, _codes_as_quantities, _folded_time):
+    for look in (_exchanged_axes, _reshaped_axes, _codes_as_quantities, _folded_time, _levels):
         yield from look(x)
 
 
@@ -95,6 +98,21 @@ def _codes_as_quantities(x: Array) -> Iterator[Intervention]:
         "keras.layers.Embedding(input_dim=codes.max() + 1, output_dim=32)",
         codes,
     )
+
+
+def _levels(x: Array) -> Iterator[Intervention]:
+    """Sequences on levels so far apart that what happens within one is hardly to be seen."""
+    if x.ndim != 3 or x.shape[1] < 4 or x.dtype.kind != "f" or padding_of(x) is not None:
+        return
+    within, between = x.std(1).mean(0), x.mean(1).std(0)
+    if (within < WITHIN * between).any():
+        yield _undoing(
+            "feed-changes",
+            "Feed the changes from step to step: beside the levels, on which the sequences lie far "
+            "apart, they are too small to be seen.",
+            "x = np.diff(x, axis=1, prepend=x[:, :1])   # and to deviation 1",
+            steps_between,
+        )
 
 
 def _folded_time(x: Array) -> Iterator[Intervention]:

@@ -440,6 +440,8 @@ def _encodings(lab: Lab, user: Setup, outcome: Outcome, seed: int, reserve: floa
     """
     runs = (outcome.user, outcome.reference, outcome.plain)
     before = max(run.generalized for run in runs if run is not None)
+    if before > 1 - REAL:
+        return
     for candidate in (*encoding.suspects(user), iv.KEEP_ORDER):
         if lab.left < reserve:
             return

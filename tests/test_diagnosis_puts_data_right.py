@@ -148,6 +148,55 @@ def test_single_steps_whose_target_is_a_mean_of_the_last_three_need_a_window(rng
     assert repaired.train.x[0].shape[1] == 4
 
 
+def test_single_steps_with_a_label_each_need_a_window_too(rng):
+    from lstm_oracle.diagnosis.alignment import _short_window
+
+    kind = rng.integers(0, 4, 800)
+    x = (np.eye(4)[kind] + 0.1 * rng.normal(size=(800, 4))).astype("float32")[:, None]
+    y = np.eye(4, dtype="float32")[np.roll(kind, 1)][:, None]
+    given = labelling(x, y)
+    assert given.tasks[0].per_step
+    assert found(_short_window, given) == [("window", None)]
+
+
+def labelling(x, y):
+    from lstm_oracle.diagnosis.intake import setup_of
+
+    model = keras.Sequential([
+        keras.Input(x.shape[1:]), keras.layers.LSTM(4, return_sequences=True),
+        keras.layers.Dense(y.shape[-1], activation="softmax"),
+    ])  # fmt: skip
+    model.compile("adam", "categorical_crossentropy")
+    return setup_of(
+        model, x, y, validation_data=None, validation_split=0.2, batch_size=32, epochs=5,
+        class_weight=None, sample_weight=None, shuffle=True, seed=0,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("target", "named"), [("word", True), ("length", False), ("half", False)])
+def test_words_predicted_as_quantities_get_a_unit_each(rng, target, named):
+    from lstm_oracle.diagnosis.data_tests import _names_as_quantities
+    from lstm_oracle.diagnosis.intake import setup_of
+
+    x = rng.integers(1, 40, (300, 8))
+    y = {"word": x[:, 3], "length": 100 + x.sum(1), "half": x[:, 3] + 0.5}[target]
+    model = keras.Sequential([
+        keras.Input((8,)), keras.layers.Embedding(40, 4), keras.layers.LSTM(4),
+        keras.layers.Dense(1),
+    ])  # fmt: skip
+    model.compile("adam", "mse")
+    given = setup_of(
+        model, x, y, validation_data=None, validation_split=0.2, batch_size=32, epochs=5,
+        class_weight=None, sample_weight=None, shuffle=True, seed=0,
+    )  # fmt: skip
+    seen = found(_names_as_quantities, given)
+    assert [cause for cause, _ in seen] == ["output-loss-mismatch"] * named
+    for _, repaired in seen:
+        assert repaired.model.output_shape == (None, len(np.unique(y)))
+        assert repaired.train.y[0].max() == len(np.unique(y)) - 1
+        assert repaired.loss == "sparse_categorical_crossentropy"
+
+
 def test_single_steps_in_the_order_of_their_classes_need_no_window(rng):
     """The rows before tell as much as the rows after: what they share is the class."""
     from lstm_oracle.diagnosis.alignment import _short_window

@@ -35,3 +35,15 @@ def test_axes_exchanged_by_reshape_are_suspected_and_put_right():
 @pytest.mark.parametrize("x", [WORDS, WORDS[:, :, None], WORDS[:, :, None] / 3000])
 def test_numbers_of_words_as_quantities_are_suspected_where_they_are_whole(x):
     assert suspected(x) == ([] if x.max() <= 1 else ["integer-encoding"])
+
+
+@pytest.mark.parametrize(("apart", "named"), [(0.0, False), (1.0, False), (300.0, True)])
+def test_levels_that_hide_what_happens_within_a_sequence_are_suspected(apart, named):
+    levels = RNG.normal(size=(len(SMOOTH), 1, F)).astype("float32")
+    assert ("feed-changes" in suspected(SMOOTH + apart * levels)) is named
+
+
+def test_padded_sequences_are_on_no_levels():
+    padded = SMOOTH + 300 * RNG.normal(size=(len(SMOOTH), 1, F)).astype("float32")
+    padded[::2, 20:] = 0
+    assert "feed-changes" not in suspected(padded)
