@@ -11,11 +11,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lstm_oracle.diagnosis import experiments
+from lstm_oracle.diagnosis import experiments, rates
 from lstm_oracle.diagnosis import interventions as iv
-from lstm_oracle.diagnosis.experiments import ENOUGH, Outcome, Trial
 from lstm_oracle.diagnosis.interventions import Intervention
 from lstm_oracle.diagnosis.lab import Lab, Run
+from lstm_oracle.diagnosis.outcome import ENOUGH, Outcome, Trial
 from lstm_oracle.diagnosis.setup import Setup
 
 _OPTIMIZER = Intervention(
@@ -110,8 +110,8 @@ def _smaller(
     others = [part for part in kept if part is not _OPTIMIZER]
     base = made(trainings.user, others)
     steps = max(12, experiments.steps_for(trainings.user, trainings.outcome.steps, base) // 2)
-    best = experiments.best_rate(trainings.lab, base, steps, trainings.seed, trainings.reserve)
-    smaller = [experiments.another_rate(base, best), iv.BY_KEY["clip-gradients"], iv.BY_KEY["adam"]]
+    best = rates.best_rate(trainings.lab, base, steps, trainings.seed, trainings.reserve)
+    smaller = [rates.another_rate(base, best), iv.BY_KEY["clip-gradients"], iv.BY_KEY["adam"]]
     for change in smaller:
         if change is None or change.apply(base) is None:
             continue

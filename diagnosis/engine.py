@@ -15,19 +15,20 @@ import numpy as np
 
 from lstm_oracle.diagnosis import (
     alignment,
+    callbacks,
     conjunction,
     data_tests,
     examination,
     experiments,
     generalization,
     microscope,
+    rates,
     smells,
     surgery,
     typed,
 )
 from lstm_oracle.diagnosis import interventions as iv
 from lstm_oracle.diagnosis.baselines import Baselines, baselines
-from lstm_oracle.diagnosis.experiments import Outcome, Trial, held_out_score, score
 from lstm_oracle.diagnosis.findings import (
     Diagnosis,
     Evidence,
@@ -41,6 +42,16 @@ from lstm_oracle.diagnosis.first_update import does_not_run, not_ours, repairs
 from lstm_oracle.diagnosis.intake import setup_of
 from lstm_oracle.diagnosis.interventions.alternatives import ALTERNATIVES
 from lstm_oracle.diagnosis.lab import Lab, Run
+from lstm_oracle.diagnosis.outcome import (
+    ENOUGH,
+    REAL,
+    Outcome,
+    Trial,
+    chance_of,
+    held_out_score,
+    score,
+    worth_a_search,
+)
 from lstm_oracle.diagnosis.remedied import Remedied, one, remedied
 from lstm_oracle.diagnosis.setup import Setup
 
@@ -228,12 +239,12 @@ class _Examiner:
         return None
 
     def _experiment(self) -> bool:
-        plateau = experiments.rate_cut_on_plateaus(self.callbacks)
+        plateau = callbacks.rate_cut_on_plateaus(self.callbacks)
         self.setup = self.setup if plateau is None else self.setup.changed(plateau=plateau)
-        schedule = experiments.rate_of_epoch(self.callbacks)
+        schedule = callbacks.rate_of_epoch(self.callbacks)
         self.setup = self.setup if schedule is None else self.setup.changed(rate_of_epoch=schedule)
         suspicion = examination.suspicions(self.setup)
-        stopped = experiments.stopped_early(self.lab, self.setup, self.callbacks, self.seed)
+        stopped = callbacks.stopped_early(self.lab, self.setup, self.callbacks, self.seed)
         if stopped is not None:
             suspicion["train-longer"] = 3.0
             self.setup = stopped
@@ -326,7 +337,7 @@ class _Examiner:
             *((Evidence("gain over several seeds", round(sum(interval) / 2, 3), 0.0,
                         "no gain", interval),) if interval else ()),
             Evidence("fraction of the gap that it restores", round(restored, 3),
-                     experiments.ENOUGH, "a cause restores most of the gap alone"),
+                     ENOUGH, "a cause restores most of the gap alone"),
             *((Evidence("head against targets", reason, source="arithmetic"),) if reason else ()),
         )  # fmt: skip
         return Finding(
@@ -377,7 +388,7 @@ class _Examiner:
         Where no network got there, only a baseline, `_undecided` says so.
         """
         open_ = outcome.learnable and not (outcome.chosen or outcome.patient)
-        return open_ and experiments.worth_a_search(outcome, self.setup)
+        return open_ and worth_a_search(outcome, self.setup)
 
     def _unsolved(self, outcome: Outcome, suspicion: dict[str, float]) -> list[Finding]:
         """What can be said of that."""
@@ -393,7 +404,7 @@ class _Examiner:
         First what restored a part, then what stands in the set-up and was not tried.
         """
         tried = {t.intervention.key: t.restored for t in outcome.trials}
-        rate = outcome.best_rate and experiments.another_rate(self.setup, outcome.best_rate)
+        rate = outcome.best_rate and rates.another_rate(self.setup, outcome.best_rate)
         hopes = {
             c: tried.get(c.key, 0.3 * suspicion.get(c.key, 0))
             for c in (*iv.TABLE, *([rate] if rate else []))
@@ -447,7 +458,7 @@ class _Examiner:
     def _look_together(self, outcome: Outcome, suspicion: dict[str, float]) -> None:
         """Causes that only show together, where those found one by one do not restore enough."""
         reached = outcome.chosen[-1].restored if outcome.chosen else 0.0
-        if not outcome.trials or outcome.patient or reached >= experiments.ENOUGH:
+        if not outcome.trials or outcome.patient or reached >= ENOUGH:
             return
         found = conjunction.together(
             self.lab, self.setup, outcome, suspicion, outcome.seed, self.reserve
@@ -685,7 +696,7 @@ def _on_fresh_data(pair: tuple[Setup, Setup], seed: int) -> tuple[Setup, ...]:
 
     Else what predicts these few by chance does so with every seed.
     """
-    few = experiments.chance_of(pair[0]) > experiments.REAL / 2
+    few = chance_of(pair[0]) > REAL / 2
     if not (few and pair[0].drawn and len(pair[0].train) == len(pair[1].train)):
         return pair
     split = [iv.data.shuffle_split(setup, seed) for setup in pair]

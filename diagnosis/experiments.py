@@ -9,26 +9,27 @@ that can be left out is no cause (delta debugging, Zeller & Hildebrandt 2002).
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
-import keras
 import numpy as np
 
-from lstm_oracle.diagnosis import encoding
+from lstm_oracle.diagnosis import encoding, rates
 from lstm_oracle.diagnosis import interventions as iv
 from lstm_oracle.diagnosis.interventions import Intervention
 from lstm_oracle.diagnosis.lab import Lab, Run
+from lstm_oracle.diagnosis.outcome import (
+    BEHIND,
+    ENOUGH,
+    REAL,
+    Outcome,
+    Trial,
+    least_gain,
+    score,
+    worth_a_search,
+)
 from lstm_oracle.diagnosis.plain import plain
-from lstm_oracle.diagnosis.setup import Plateau, Setup
-from lstm_oracle.diagnosis.task import as_list
+from lstm_oracle.diagnosis.setup import Setup
 
-# A gain below this is within what two seeds of the same set-up differ by.
-REAL = 0.12
-# A baseline may be this much better without anything being wrong: it needs no training.
-BEHIND = 0.25
 FEW_UPDATES = 100  # a training of no more may end before anything has been learnt
 MANY = 5  # times as many updates
 LEAST = 30  # updates: in fewer, a reference may not have learnt anything either
@@ -60,105 +61,12 @@ OF_THE_OPTIMIZER = (
     "learning-rate-up",
     "learning-rate-down",
 )
-GUESSED, MOST_GUESSED = 0.08, 0.5  # held-out skill that is nothing yet, of many and of very few
-WORSE = 0.05  # of a loss: more than what batches differ by
 JUMP = 10.0  # times the median of the losses before it
 SUSPECT = 0.5  # of suspicion: what is tried even after a change was enough
 DELETED = 0.5  # of suspicion: a mask that deletes one step in twenty
 UNLIKELY = 1.0  # less suspected: what the reference speaks against
 USUAL = 0.15  # of suspicion: a rate of the usual size
-ENOUGH = 0.7  # of the gap: what the change that names the cause has to restore
 NOWHERE = 0.3  # of the gap: a reference that restores less speaks against what it changes
-
-
-@dataclass
-class Trial:
-    """One change on the user's set-up, and what came of it."""
-
-    intervention: Intervention
-    setup: Setup
-    run: Run
-    restored: float  # fraction of the gap between the user's set-up and the reference
-    beside: tuple[str, ...] = ()  # keys of the changes that are made as well
-    without: Run | None = None  # these alone; None: the user's set-up
-
-
-@dataclass
-class Outcome:
-    """All that the experiments measured."""
-
-    user: Run
-    reference: Run
-    steps: int
-    plain: Run | None = None  # of a plain network for the same task
-    easy: float = -1.0  # the skill that a baseline without a network has, with a margin
-    trials: list[Trial] = field(default_factory=list)
-    chosen: list[Trial] = field(default_factory=list)  # the causes, the strongest first
-    sufficient: list[Trial] = field(default_factory=list)  # each restores the gap alone
-    joint: list[Intervention] = field(default_factory=list)  # tried at once, each in vain alone
-    together: Run | None = None  # of these, where they are enough
-    failed: dict[str, str] = field(default_factory=dict)  # changes that do not run, and why
-    best_rate: float | None = None
-    out_of_time: bool = False  # some changes were not tried
-    undone: Run | None = None  # of a plain network on the input in another form
-    longer: Run | None = None  # of the user's set-up for five times its few updates
-    least: float = REAL  # a smaller gain is within what chance does on what is held out
-    seed: int = 0  # that the user's set-up was trained on
-    patient: bool = False  # the user's set-up is behind early, and gets there by itself
-    outlook: float | None = None  # the skill that it then has, or is expected to have
-
-    @property
-    def target(self) -> float:
-        """The skill that is within reach: the reference's, or a plain network's."""
-        return max(self.easy, *(score(run) for run in self._reached))
-
-    @property
-    def learnable(self) -> bool:
-        """Whether a network got there in this many updates, not only a baseline."""
-        return max(score(run) for run in self._reached) - score(self.user) >= self.least
-
-    @property
-    def holds(self) -> float:
-        """The best skill on held-out data alone, of a network or a baseline."""
-        networks = (run.generalized for run in (self.user, *self._reached))
-        return max(self.easy + BEHIND, *networks)
-
-    @property
-    def fits_worse(self) -> bool:
-        """Whether a network got further on the training data, not only on others."""
-        return max(run.fitted for run in self._reached) - self.user.fitted >= REAL
-
-    @property
-    def _reached(self) -> list[Run]:
-        """What networks got to."""
-        runs = (self.reference, self.plain, self.undone, self.longer)
-        return [run for run in runs if run is not None]
-
-    @property
-    def by_others(self) -> list[float]:
-        """The skills on held-out data of the networks that are not the user's."""
-        return [run.generalized for run in self._reached]
-
-    @property
-    def gap(self) -> float:
-        """What is within reach beyond the user's set-up, in skill."""
-        return self.target - score(self.user)
-
-    def restored(self, run: Run) -> float:
-        """The fraction of the gap that a training of a changed set-up closes."""
-        return (score(run) - score(self.user)) / max(self.gap, 1e-9)
-
-
-def score(run: Run) -> float:
-    """Skill at the end, on training and held-out data alike; a diverged run has none."""
-    if run.diverged:
-        return -0.5
-    return (max(run.fitted, -0.5) + max(run.generalized, -0.5)) / 2
-
-
-def held_out_score(run: Run) -> float:
-    """Held-out skill at the end; a diverged run has none."""
-    return -0.5 if run.diverged else max(run.generalized, -0.5)
 
 
 def repaired(setup: Setup, suspicion: dict[str, float]) -> tuple[list[Intervention], Setup]:
@@ -175,26 +83,6 @@ def repaired(setup: Setup, suspicion: dict[str, float]) -> tuple[list[Interventi
 def _suspected(suspicion: dict[str, float]) -> list[str]:
     """Changes that do harm where nothing speaks for them."""
     return [key for key in ("remove-mask", "wider") if suspicion.get(key, 0.0) >= DELETED]
-
-
-def least_gain(setup: Setup) -> float:
-    """The least gain in skill that so few held-out sequences can show: two deviations.
-
-    Of balanced accuracy over K classes, as skill, the deviation on n sequences is at most
-    K / (K - 1) / (2 sqrt(n)); of R squared it is at most 0.77 / sqrt(n), with R squared at a third.
-    Half of a score is measured on held-out data.
-    """
-    return max(REAL, chance_of(setup))
-
-
-def chance_of(setup: Setup) -> float:
-    """The deviation of a held-out skill, at most, that the choice of what is held out makes."""
-    task, n = setup.tasks[0], len(setup.held_out)
-    n *= setup.held_out.y[0].shape[1] if task.per_step else 1
-    if task.kind == "regression":
-        return 0.77 / n**0.5
-    K = max(2, task.class_count)
-    return 0.5 * K / (K - 1) / n**0.5
 
 
 def reference_of(setup: Setup, suspicion: dict[str, float]) -> Setup:
@@ -225,70 +113,6 @@ def steps_for(user: Setup, steps: int, setup: Setup) -> int:
     epochs = steps / user.steps_per_epoch * setup.epochs / user.epochs
     most = max(4 * steps, 3 * FEW_UPDATES)  # the first so that a trial stays short
     return int(np.clip(round(epochs * setup.steps_per_epoch), 10, most))
-
-
-def stopped_early(lab: Lab, user: Setup, callbacks: Any, seed: int) -> Setup | None:
-    """The set-up with the epochs that EarlyStopping would leave it, where that is under half."""
-    stoppers = [c for c in as_list(callbacks) if isinstance(c, keras.callbacks.EarlyStopping)]
-    if not stoppers or user.epochs < 4:
-        return None
-    patience = min(c.patience for c in stoppers)
-    epochs = min(user.epochs, 4 * patience + 8)
-    lab.say("working out when EarlyStopping stops")
-    run = lab.train(
-        user, steps=epochs * user.steps_per_epoch, seed=seed, every=user.steps_per_epoch,
-        deadline=0.8 * lab.seconds,
-    )  # fmt: skip
-    epoch = min(stops_after(c, run, user.steps_per_epoch) for c in stoppers)
-    return user.changed(epochs=epoch) if epoch < user.epochs / 2 else None
-
-
-def rate_cut_on_plateaus(callbacks: Any) -> Plateau | None:
-    """What a ReduceLROnPlateau that watches the training loss does, or None."""
-    for callback in as_list(callbacks):
-        if isinstance(callback, keras.callbacks.ReduceLROnPlateau) and callback.monitor == "loss":
-            told = Plateau(**{name: getattr(callback, name) for name in Plateau._fields})
-            return told._replace(min_delta=abs(told.min_delta))  # Keras turns its sign in `fit`
-    return None
-
-
-def rate_of_epoch(callbacks: Any) -> Callable[[int, float], float] | None:
-    """What a LearningRateScheduler makes of the rate at the start of an epoch, or None."""
-    for callback in as_list(callbacks):
-        if isinstance(callback, keras.callbacks.LearningRateScheduler):
-            schedule = callback.schedule
-            takes_rate = len(inspect.signature(schedule).parameters) > 1
-            return lambda epoch, rate: float(
-                schedule(epoch, rate) if takes_rate else schedule(epoch)
-            )
-    return None
-
-
-def stops_after(stopper: Any, run: Run, steps_per_epoch: int) -> float:
-    """The epochs after which a keras.callbacks.EarlyStopping ends a training; inf: it does not.
-
-    It watches the training loss, or a skill in place of what else it is told to watch.
-    """
-    least = abs(stopper.min_delta)
-    if stopper.monitor == "loss":
-        whole = len(run.losses) // steps_per_epoch * steps_per_epoch
-        watched = -run.losses[:whole].reshape(-1, steps_per_epoch).mean(1)
-    elif stopper.monitor.startswith("val_"):
-        watched = run.held_out_skill
-    else:
-        watched = run.train_skill
-    if stopper.monitor == "val_loss":
-        least = 0.0  # in units of the loss, and what is watched here is a skill
-    best, waited = -np.inf, 0
-    for epoch, value in enumerate(watched, 1):
-        if epoch <= stopper.start_from_epoch:
-            continue
-        waited += 1
-        if value - least > best:
-            best, waited = value, 0
-        elif waited >= stopper.patience and epoch > 1:
-            return epoch
-    return np.inf
 
 
 def search(
@@ -326,25 +150,6 @@ def search(
     if not outcome.patient:
         _choose(lab, user, outcome, suspicion, outcome.seed, reserve)
     return outcome
-
-
-def worth_a_search(outcome: Outcome, user: Setup) -> bool:
-    """Whether something is within reach, and not only by heart: is there anything to learn?"""
-    return outcome.gap >= outcome.least and outcome.holds >= guessing(user)
-
-
-def guessing(setup: Setup) -> float:
-    """The held-out skill that the best of five guessers without knowledge may well have.
-
-    Balanced accuracy over K classes, on n sequences, gives skill a deviation of
-    1 / sqrt((K - 1) n); 2.3 deviations are the 95 % point of the largest of five.
-    """
-    task, n = setup.tasks[0], len(setup.held_out)
-    n *= setup.held_out.y[0].shape[1] if task.per_step else 1
-    if task.kind == "regression":
-        return GUESSED
-    deviation = (max(1, task.class_count - 1) * n) ** -0.5
-    return float(np.clip(2.3 * deviation, GUESSED, MOST_GUESSED))
 
 
 def symptoms(run: Run, suspicion: dict[str, float]) -> dict[str, float]:
@@ -576,80 +381,14 @@ def attempt(
     return Trial(candidate, changed, run, outcome.restored(run))
 
 
-def best_rate(lab: Lab, user: Setup, steps: int, seed: int, least_left: float) -> float:
-    """The learning rate for the user's own optimizer, by a range test (Smith 2017).
-
-    Judged by the training loss, which moves long before skill does.
-    """
-    rate = iv.optimization.rate_of(user)
-    losses: dict[float, float] = {}
-
-    def range_over(rates: Iterable[float]) -> float:
-        """The rate with the least loss, these and all before."""
-        for one in rates:
-            if lab.left < 1.5 * least_left:
-                break
-            if not 1e-6 <= one <= 10:
-                continue
-            changed = iv.optimization.with_rate(one)(user)
-            run = lab.train(changed, steps=steps, seed=seed, deadline=least_left)
-            if not run.complete:
-                break
-            end = run.losses[-max(1, steps // 4) :]
-            losses[one] = np.inf if run.diverged else float(np.mean(end))
-        return min(losses, key=lambda r: losses[r], default=rate)
-
-    best = range_over(_outwards(rate, losses))
-    if best != rate:
-        best = range_over((3 * best, best / 3))
-    own = losses.get(rate, np.inf)
-    # The user's own rate keeps the benefit of the doubt.
-    return rate if np.isfinite(own) and losses[best] > own - 0.005 * abs(own) else best
-
-
-def _outwards(rate: float, losses: dict[float, float]) -> Iterator[float]:
-    """The rate and its neighbours, up and down in turn by factors of ten.
-
-    A way on which the loss got worse is not gone further: beyond, it gets worse still.
-    """
-    yield rate
-    closed = set()
-    for power in range(1, 5):
-        for way in (1, -1):
-            one = rate * 10.0 ** (way * power)
-            if way in closed or way * power < -3:
-                continue
-            yield one
-            own = losses.get(rate, np.inf)
-            if losses.get(one, own) > own + WORSE * abs(own):
-                closed.add(way)
-
-
 def _rates(
     lab: Lab, user: Setup, outcome: Outcome, seed: int, reserve: float
 ) -> list[Intervention]:
     """A better learning rate, to be tried like every other change."""
-    best = best_rate(lab, user, max(12, outcome.steps // 2), seed, reserve)
+    best = rates.best_rate(lab, user, max(12, outcome.steps // 2), seed, reserve)
     outcome.best_rate = best
-    change = another_rate(user, best)
+    change = rates.another_rate(user, best)
     return [] if change is None else [change]
-
-
-def another_rate(setup: Setup, best: float) -> Intervention | None:
-    """The user's optimizer at another rate; None where that is its rate."""
-    rate = iv.optimization.rate_of(setup)
-    if best == rate:
-        return None
-    up = best > rate
-    return Intervention(
-        "learning-rate-up" if up else "learning-rate-down",
-        "learning-rate-low" if up else "learning-rate-high",
-        "LSTM111" if up else "LSTM110",
-        f"Use a learning rate of {best:.1e} in place of {rate:.1e}.",
-        f"model.optimizer.learning_rate = {best:.1e}",
-        iv.optimization.with_rate(best),
-        1,
-    )
 
 
 def _choose(

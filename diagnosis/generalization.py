@@ -9,11 +9,11 @@ import numpy as np
 
 from lstm_oracle.diagnosis.baselines import Baselines, last_values
 from lstm_oracle.diagnosis.baselines import baselines as fitted_baselines
-from lstm_oracle.diagnosis.experiments import REAL, Outcome, chance_of
 from lstm_oracle.diagnosis.findings import Evidence, Finding, Remedy
 from lstm_oracle.diagnosis.interventions import data, network
 from lstm_oracle.diagnosis.interventions.alternatives import AGAINST_OVERFITTING
 from lstm_oracle.diagnosis.lab import Lab, Run
+from lstm_oracle.diagnosis.outcome import REAL, Outcome, chance_of
 from lstm_oracle.diagnosis.plain import plain
 from lstm_oracle.diagnosis.setup import Setup
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from lstm_oracle.diagnosis import interventions as iv
-from lstm_oracle.diagnosis.experiments import Outcome, guessing, repaired, score
+from lstm_oracle.diagnosis.experiments import repaired
 from lstm_oracle.diagnosis.findings import Evidence, Finding
 from lstm_oracle.diagnosis.interventions import Intervention
+from lstm_oracle.diagnosis.outcome import Outcome, guessing, score
 from lstm_oracle.diagnosis.setup import Setup
 
 STANDS_OUT = 1.5  # of suspicion

@@ -10,7 +10,7 @@ import pytest
 keras = pytest.importorskip("keras", reason="Keras is not installed")
 
 from lstm_oracle.diagnosis import interventions as iv  # noqa: E402
-from lstm_oracle.diagnosis.experiments import (  # noqa: E402
+from lstm_oracle.diagnosis.callbacks import (  # noqa: E402
     rate_cut_on_plateaus,
     rate_of_epoch,
     stops_after,

@@ -10,11 +10,11 @@ import pytest
 keras = pytest.importorskip("keras", reason="Keras is not installed")
 
 from lstm_oracle.diagnosis import Diagnosis, examination  # noqa: E402
-from lstm_oracle.diagnosis.experiments import Outcome  # noqa: E402
 from lstm_oracle.diagnosis.generalization import _settled  # noqa: E402
 from lstm_oracle.diagnosis.intake import setup_of  # noqa: E402
 from lstm_oracle.diagnosis.interventions import head  # noqa: E402
 from lstm_oracle.diagnosis.lab import Run, _near_the_end  # noqa: E402
+from lstm_oracle.diagnosis.outcome import Outcome  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 

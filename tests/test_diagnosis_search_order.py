@@ -9,11 +9,11 @@ import pytest
 
 keras = pytest.importorskip("keras", reason="Keras is not installed")
 
-from lstm_oracle.diagnosis import conjunction, examination, experiments  # noqa: E402
+from lstm_oracle.diagnosis import conjunction, examination, experiments, rates  # noqa: E402
 from lstm_oracle.diagnosis import interventions as iv  # noqa: E402
-from lstm_oracle.diagnosis.experiments import Outcome  # noqa: E402
 from lstm_oracle.diagnosis.intake import setup_of  # noqa: E402
 from lstm_oracle.diagnosis.lab import Run  # noqa: E402
+from lstm_oracle.diagnosis.outcome import Outcome  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -137,11 +137,11 @@ def test_a_rate_is_sought_no_further_on_a_way_on_which_the_loss_gets_worse():
 
     def walked(loss_of):
         losses.clear()
-        rates = []
-        for rate in experiments._outwards(1e-2, losses):
-            rates.append(round(np.log10(rate)))
+        seen = []
+        for rate in rates.outwards(1e-2, losses):
+            seen.append(round(np.log10(rate)))
             losses[rate] = loss_of(rate)
-        return rates
+        return seen
 
     assert walked(lambda rate: 1.0) == [-2, -1, -3, 0, -4, 1, -5, 2]
     assert walked(lambda rate: rate) == [-2, -1, -3, -4, -5]  # the higher, the worse

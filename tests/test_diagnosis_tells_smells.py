@@ -8,9 +8,9 @@ import pytest
 keras = pytest.importorskip("keras", reason="Keras is not installed")
 
 from lstm_oracle.diagnosis import smells  # noqa: E402
-from lstm_oracle.diagnosis.experiments import Outcome  # noqa: E402
 from lstm_oracle.diagnosis.intake import setup_of  # noqa: E402
 from lstm_oracle.diagnosis.lab import Run  # noqa: E402
+from lstm_oracle.diagnosis.outcome import Outcome  # noqa: E402
 
 SUSPICION = {"stateless": 2.0, "gate-activations": 2.0, "batch-smaller": 0.5}
 

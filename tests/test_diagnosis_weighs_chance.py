@@ -9,9 +9,17 @@ keras = pytest.importorskip("keras", reason="Keras is not installed")
 
 from lstm_oracle.diagnosis import engine, examination, experiments, generalization  # noqa: E402
 from lstm_oracle.diagnosis import interventions as iv  # noqa: E402
-from lstm_oracle.diagnosis.experiments import Outcome, Trial  # noqa: E402
 from lstm_oracle.diagnosis.intake import setup_of  # noqa: E402
 from lstm_oracle.diagnosis.lab import Run  # noqa: E402
+from lstm_oracle.diagnosis.outcome import (  # noqa: E402
+    REAL,
+    Outcome,
+    Trial,
+    chance_of,
+    guessing,
+    least_gain,
+    worth_a_search,
+)
 from lstm_oracle.diagnosis.task import Task  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -65,7 +73,7 @@ def test_the_deviation_of_a_skill_is_never_above_what_is_allowed_for(classes):
     y = np.zeros((n, 1), "float32")
     setup = setup_with(n=100).changed(tasks=(task,))
     setup = setup.changed(held_out=setup.held_out.take(np.arange(n)))
-    allowed = experiments.chance_of(setup)
+    allowed = chance_of(setup)
     for quality in (0.2, 0.5, 0.8):
         found = []
         for _ in range(400):
@@ -83,9 +91,9 @@ def test_the_deviation_of_a_skill_is_never_above_what_is_allowed_for(classes):
 
 def test_many_held_out_sequences_leave_the_least_gain_as_it_is():
     setup = setup_with(n=2000)
-    assert experiments.least_gain(setup) == experiments.REAL
+    assert least_gain(setup) == REAL
     few = setup.changed(held_out=setup.held_out.take(np.arange(9)))
-    assert experiments.least_gain(few) == pytest.approx(0.77 / 3)
+    assert least_gain(few) == pytest.approx(0.77 / 3)
 
 
 def test_a_held_out_part_of_ours_is_drawn_again_for_a_fresh_seed_and_the_users_never():
@@ -341,8 +349,8 @@ def test_what_is_learnt_by_heart_alone_is_notworth_a_search(held_out, easy, wort
     """A network that fits more of what no network predicts has no cause to be named."""
     outcome = Outcome(run(0.3, 0.0), run(0.9, held_out), 30, easy=easy)
     assert outcome.gap >= outcome.least
-    assert experiments.worth_a_search(outcome, setup_with(n=600)) is worth
-    assert not experiments.worth_a_search(Outcome(run(0.9), run(0.95), 30), setup_with(n=600))
+    assert worth_a_search(outcome, setup_with(n=600)) is worth
+    assert not worth_a_search(Outcome(run(0.9), run(0.95), 30), setup_with(n=600))
 
 
 def test_nothing_is_suspected_where_what_got_further_is_no_better_than_a_constant():
@@ -372,9 +380,9 @@ def test_nothing_is_given_where_a_baseline_alone_got_there():
 
 def test_guessing_reaches_more_on_few_sequences():
     many, few = labelled(4000), labelled(60)
-    assert experiments.guessing(many) == 0.08
-    assert experiments.guessing(few) == pytest.approx(2.3 / (2 * 12) ** 0.5)
-    assert experiments.guessing(few.changed(held_out=few.held_out.take(np.arange(3)))) == 0.5
+    assert guessing(many) == 0.08
+    assert guessing(few) == pytest.approx(2.3 / (2 * 12) ** 0.5)
+    assert guessing(few.changed(held_out=few.held_out.take(np.arange(3)))) == 0.5
 
 
 def test_a_rare_feature_is_not_taken_for_a_small_one():

@@ -6,9 +6,9 @@ import pytest
 keras = pytest.importorskip("keras")
 
 from lstm_oracle.diagnosis import generalization  # noqa: E402
-from lstm_oracle.diagnosis.experiments import Outcome  # noqa: E402
 from lstm_oracle.diagnosis.intake import setup_of  # noqa: E402
 from lstm_oracle.diagnosis.lab import Lab, Run  # noqa: E402
+from lstm_oracle.diagnosis.outcome import Outcome  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
