@@ -28,7 +28,7 @@ from lstm_oracle.diagnosis.outcome import (
     worth_a_search,
 )
 from lstm_oracle.diagnosis.plain import plain
-from lstm_oracle.diagnosis.setup import Setup
+from lstm_oracle.diagnosis.setup import Array, Setup
 
 FEW_UPDATES = 100  # a training of no more may end before anything has been learnt
 MANY = 5  # times as many updates
@@ -66,6 +66,7 @@ SUSPECT = 0.5  # of suspicion: what is tried even after a change was enough
 DELETED = 0.5  # of suspicion: a mask that deletes one step in twenty
 UNLIKELY = 1.0  # less suspected: what the reference speaks against
 USUAL = 0.15  # of suspicion: a rate of the usual size
+SHARE = 1 / 3  # of what others will have on held-out data: what starts late rises faster then
 NOWHERE = 0.3  # of the gap: a reference that restores less speaks against what it changes
 
 
@@ -203,12 +204,12 @@ def _patient(lab: Lab, arms: _Arms, early: Outcome, pace: float) -> Outcome:
     if steps >= 1.5 * early.steps:
         lab.say(f"training the set-up as it is for {steps} updates")
         longer = lab.train(user, steps=steps, seed=arms.seed)
-    outlook = min(1.0, _outlook(longer, user.total_steps))
-    if outlook < early.target - early.least:
+    outlook = _outlook(longer, user.total_steps)
+    if not _in_sight(early, longer, user.total_steps):
         return early
     if longer is not early.user and 6 * steps / pace < lab.left:
         early = arms.compared(lab, steps, user=longer)
-        if early.gap >= early.least and outlook < early.target - early.least:
+        if early.gap >= early.least and not _in_sight(early, longer, user.total_steps):
             return early
     early.patient, early.outlook = True, min(outlook, max(early.target, score(longer)))
     return early
@@ -227,15 +228,34 @@ def _longer(lab: Lab, user: Setup, outcome: Outcome, seed: int, reserve: float) 
         outcome.longer = run
 
 
+def _in_sight(outcome: Outcome, run: Run, steps: int) -> bool:
+    """Whether a training will have what is within reach, if its last gain per doubling goes on.
+
+    And on held-out data a third of what the others will have then: what they have early may be
+    little.
+    """
+    if _outlook(run, steps) < outcome.target - outcome.least:
+        return False
+    others = max(_course(other, other.held_out_skill, steps) for other in outcome.others)
+    return _course(run, run.held_out_skill, steps) >= SHARE * min(1.0, others)
+
+
 def _outlook(run: Run, steps: int) -> float:
-    """The score to be expected after `steps` updates: the last gain per doubling goes on."""
-    at = run.steps
-    if len(at) < 2 or at[-1] >= steps:
+    """The score to be expected after `steps` updates."""
+    if run.diverged:
         return score(run)
+    both = (np.maximum(run.train_skill, -0.5) + np.maximum(run.held_out_skill, -0.5)) / 2
+    return min(1.0, _course(run, both, steps))
+
+
+def _course(run: Run, skill: Array, steps: int) -> float:
+    """The skill to be expected after `steps` updates: the last gain per doubling goes on."""
+    end, at = float(skill[run.end].mean()), run.steps
+    if len(at) < 2 or at[-1] >= steps:
+        return end
     half = int(np.argmin(np.abs(at[:-1] - at[-1] / 2)))
-    course = (np.maximum(run.train_skill, -0.5) + np.maximum(run.held_out_skill, -0.5)) / 2
-    slope = (score(run) - course[half]) / np.log2(at[-1] / at[half])
-    return score(run) + max(0.0, float(slope)) * float(np.log2(steps / at[-1]))
+    slope = (end - skill[half]) / np.log2(at[-1] / at[half])
+    return end + max(0.0, float(slope)) * float(np.log2(steps / at[-1]))
 
 
 def _encodings(lab: Lab, user: Setup, outcome: Outcome, seed: int, reserve: float) -> None:
@@ -314,8 +334,8 @@ def _gets_there(lab: Lab, user: Setup, outcome: Outcome, seed: int, reserve: flo
     """Whether the user's set-up is patient after all: in many more updates that are its own."""
     lab.say(f"training the set-up as it is for {MANY * outcome.steps} updates")
     run = lab.train(user, steps=MANY * outcome.steps, seed=seed, deadline=reserve)
-    outlook = min(1.0, _outlook(run, user.total_steps))
-    if run.complete and outlook >= outcome.target - outcome.least:
+    outlook = _outlook(run, user.total_steps)
+    if run.complete and _in_sight(outcome, run, user.total_steps):
         outcome.patient, outcome.outlook = True, min(outlook, max(outcome.target, score(run)))
 
 

@@ -44,14 +44,14 @@ def learnt(
     """What a set-up that trains has learnt: more than repeating, than a constant, than by heart?"""
     held_out = len(setup.held_out)
     best_name, best = baselines.best
-    reached = max(run.generalized, *outcome.by_others)
+    reached = max(run.generalized, *(other.generalized for other in outcome.others))
     persistence = baselines.skills.get("persistence", -1.0)
     chance = _chance(setup, held_out)
     asked = max(chance, persistence + 0.05 if persistence > 0.5 else 0.0)
     if max(reached, best if asked == chance else 0.0) < asked:
         # Whether there is so little to learn is seen at the end of the training, not before it.
         run, outcome = _to_the_end(lab, setup, run, outcome, seed)
-        reached = max(run.generalized, *outcome.by_others)
+        reached = max(run.generalized, *(other.generalized for other in outcome.others))
     steps = _settled(run, held_out)
     judged = held_out
     if held_out < FEW:

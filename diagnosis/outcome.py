@@ -57,34 +57,29 @@ class Outcome:
     @property
     def target(self) -> float:
         """The skill that is within reach: the reference's, or a plain network's."""
-        return max(self.easy, *(score(run) for run in self._reached))
+        return max(self.easy, *(score(run) for run in self.others))
 
     @property
     def learnable(self) -> bool:
         """Whether a network got there in this many updates, not only a baseline."""
-        return max(score(run) for run in self._reached) - score(self.user) >= self.least
+        return max(score(run) for run in self.others) - score(self.user) >= self.least
 
     @property
     def holds(self) -> float:
         """The best skill on held-out data alone, of a network or a baseline."""
-        networks = (run.generalized for run in (self.user, *self._reached))
+        networks = (run.generalized for run in (self.user, *self.others))
         return max(self.easy + BEHIND, *networks)
 
     @property
     def fits_worse(self) -> bool:
         """Whether a network got further on the training data, not only on others."""
-        return max(run.fitted for run in self._reached) - self.user.fitted >= REAL
+        return max(run.fitted for run in self.others) - self.user.fitted >= REAL
 
     @property
-    def _reached(self) -> list[Run]:
-        """What networks got to."""
+    def others(self) -> list[Run]:
+        """What the networks got to that are not the user's."""
         runs = (self.reference, self.plain, self.undone, self.longer)
         return [run for run in runs if run is not None]
-
-    @property
-    def by_others(self) -> list[float]:
-        """The skills on held-out data of the networks that are not the user's."""
-        return [run.generalized for run in self._reached]
 
     @property
     def gap(self) -> float:

@@ -132,6 +132,26 @@ def test_a_training_within_its_own_updates_is_no_longer_one(course, patient):
     assert outcome.patient is patient
 
 
+def rising(skills):
+    """Measured after 25, 50 and 100 updates."""
+    course = np.array(skills)
+    return Run(np.zeros(100), np.array([25, 50, 100]), course, course, 100.0)
+
+
+@pytest.mark.parametrize(
+    ("course", "by_others", "expected"),
+    [
+        ((0.1, 0.3, 0.5), (0.5, 0.7, 0.8), True),  # 0.2 a doubling: 0.9 after 400
+        ((0.0, 0.0, 0.0), (0.5, 0.7, 0.8), False),
+        ((0.1, 0.1, 0.1), (0.0, 0.1, 0.2), False),  # near enough now, and stays where it is
+        ((0.1, 0.1, 0.1), (0.2, 0.2, 0.2), True),  # there is no more
+    ],
+)
+def test_a_set_up_is_patient_where_it_will_have_what_is_within_reach(course, by_others, expected):
+    outcome = Outcome(rising(course), rising(by_others), 100)
+    assert experiments._in_sight(outcome, rising(course), 400) is expected
+
+
 def test_a_rate_is_sought_no_further_on_a_way_on_which_the_loss_gets_worse():
     losses = {}
 
