@@ -214,7 +214,7 @@ def _of_one_series(x: Array) -> bool:
 
     Seen on a few pairs, spread evenly; single steps are told by how alike they are.
     """
-    if x.shape[1] < 2:
+    if x.ndim < 2 or x.shape[1] < 2:
         return x.ndim == 3 and _looks_like_a_series(x)
     first = np.linspace(0, len(x) - 2, min(len(x) - 1, _PAIRS)).astype(int)
     pairs = list(zip(x[first], x[first + 1], strict=True))

@@ -7,6 +7,7 @@ above zero says that there may be nothing to learn.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -55,6 +56,15 @@ def baselines(task: Task, train: Data, held_out: Data, output: int = 0) -> Basel
     return Baselines(skills)
 
 
+def of_outputs(tasks: Sequence[Task], train: Data, held_out: Data) -> Baselines:
+    """Of the only output each by its name; of several the mean of the best of each."""
+    found = [baselines(task, train, held_out, n) for n, task in enumerate(tasks)]
+    if len(found) == 1:
+        return found[0]
+    best = float(np.mean([one.best[1] for one in found]))
+    return Baselines({"the best baseline of each output": best})
+
+
 def features(train: list[Array], held_out: list[Array]) -> tuple[Array, Array]:
     """(B, n) each: of every sequence its first and last steps, mean, deviation, extremes and slope.
 
@@ -69,10 +79,11 @@ def _columns(train: Array, held_out: Array) -> tuple[Array, Array]:
     if train.ndim == 2 and train.dtype.kind in "iu":
         values = np.unique(train)[:_MOST_COLUMNS]
         return _counts(train, values), _counts(held_out, values)
-    return _statistics(train), _statistics(held_out)
+    whole = train.shape[1:] == held_out.shape[1:]
+    return _statistics(train, whole), _statistics(held_out, whole)
 
 
-def _statistics(x: Array) -> Array:
+def _statistics(x: Array, whole: bool) -> Array:
     a = np.nan_to_num(np.asarray(x, np.float64)).reshape(
         len(x), x.shape[1] if x.ndim > 1 else 1, -1
     )
@@ -81,7 +92,7 @@ def _statistics(x: Array) -> Array:
     slope = a[:, T // 2 :].mean(1) - a[:, : max(1, T // 2)].mean(1)
     roughness = np.abs(np.diff(a, axis=1)).mean(1) if T > 1 else a[:, 0]
     columns = [a.mean(1), a.std(1), a.min(1), a.max(1), a[:, 0], a[:, -1], slope, roughness]
-    if a[0].size <= _MOST_COLUMNS:
+    if whole and a[0].size <= _MOST_COLUMNS:
         columns.append(a.reshape(len(x), -1))
     return np.concatenate(columns, axis=1)
 

@@ -22,6 +22,7 @@ from lstm_oracle.diagnosis.task import padding_of, task_of
 Array = np.ndarray
 
 AS_IN_X = 0.9  # of the targets: so many occur among the inputs where both are words
+AS_MANY = 0.3  # of the different inputs: so many different targets there are at least
 MOST_NAMES = 5000
 GAIN = 0.25  # in held-out skill: several times what two halves of the same data differ by
 
@@ -185,11 +186,13 @@ def _names_as_quantities(setup: Setup) -> Iterator[Found]:
     """Targets that are numbers of words, as the inputs are, predicted as quantities."""
     task, x, y = setup.tasks[0], setup.train.x[0], setup.train.y[0]
     looked_up = any(isinstance(a, keras.layers.Embedding) for a in surgery.all_layers(setup.model))
-    if task.kind != "regression" or not looked_up or not np.equal(y, np.round(y)).all():
+    one_each = task.kind == "regression" and y.size == len(y)
+    if not (one_each and looked_up and np.equal(y, np.round(y)).all()):
         return
     values = np.unique(np.concatenate([y.ravel(), setup.held_out.y[0].ravel()]))
     alike = float(np.isin(y, x).mean())
-    if alike < AS_IN_X or not 3 <= len(values) <= MOST_NAMES:
+    # A number of stars or years may be the number of some word too; words are as many as in x.
+    if alike < AS_IN_X or not AS_MANY * len(np.unique(x)) <= len(values) <= MOST_NAMES:
         return
     named = replace(task, kind="multiclass", classes=values, coding="labels")
     repaired = head.repair_head(setup.changed(tasks=(named,)))

@@ -105,7 +105,7 @@ def _levels(x: Array) -> Iterator[Intervention]:
     if x.ndim != 3 or x.shape[1] < 4 or x.dtype.kind != "f" or padding_of(x) is not None:
         return
     within, between = x.std(1).mean(0), x.mean(1).std(0)
-    if (within < WITHIN * between).any():
+    if ((within > 0) & (within < WITHIN * between)).any():
         yield _undoing(
             "feed-changes",
             "Feed the changes from step to step: beside the levels, on which the sequences lie far "

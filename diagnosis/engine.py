@@ -28,7 +28,7 @@ from lstm_oracle.diagnosis import (
     typed,
 )
 from lstm_oracle.diagnosis import interventions as iv
-from lstm_oracle.diagnosis.baselines import Baselines, baselines
+from lstm_oracle.diagnosis.baselines import Baselines, of_outputs
 from lstm_oracle.diagnosis.findings import (
     Diagnosis,
     Evidence,
@@ -201,7 +201,7 @@ class _Examiner:
         if "data-quality" in still_broken:
             return False
         self.blocked = "wiring" in still_broken
-        self.baselines = _baselines(self.setup)
+        self.baselines = of_outputs(self.setup.tasks, self.setup.train, self.setup.held_out)
         if len(self.setup.tasks) == 1:
             self._examine_data()
         return self._trainable()
@@ -289,7 +289,7 @@ class _Examiner:
         )
         self.findings += learnt.findings
         self.not_a_bug += learnt.not_a_bug
-        self.better = learnt.setup or self.better
+        self.better = self.better or learnt.setup
         if not self._bad() and max(run.generalized, outcome.reference.generalized) < LITTLE:
             self.findings += examination.hardly_used_table(self.setup)
         return True
@@ -677,18 +677,6 @@ class _Examiner:
     def _remedied(self) -> Remedied:
         setup = self.applied[-1].setup if self.applied else self.setup
         return remedied(self.better or setup, self.setup, self.original, seed=self.seed)
-
-
-def _baselines(setup: Setup) -> Baselines:
-    """Of the only output each by its name; of several the mean of the best of each."""
-    found = [
-        baselines(task, setup.train, setup.held_out, output)
-        for output, task in enumerate(setup.tasks)
-    ]
-    if len(found) == 1:
-        return found[0]
-    best = float(np.mean([one.best[1] for one in found]))
-    return Baselines({"the best baseline of each output": best})
 
 
 def _on_fresh_data(pair: tuple[Setup, Setup], seed: int) -> tuple[Setup, ...]:

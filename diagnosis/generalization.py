@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lstm_oracle.diagnosis.baselines import Baselines, last_values
+from lstm_oracle.diagnosis.baselines import Baselines, last_values, of_outputs
 from lstm_oracle.diagnosis.baselines import baselines as fitted_baselines
 from lstm_oracle.diagnosis.findings import Evidence, Finding, Remedy
 from lstm_oracle.diagnosis.interventions import data, network
@@ -112,7 +112,7 @@ def _over_splits(
         again = lab.train(split, steps=steps, seed=seed, deadline=reserve)
         if again.complete:
             skills.append(again.generalized)
-            bests.append(fitted_baselines(split.tasks[0], split.train, split.held_out).best[1])
+            bests.append(of_outputs(split.tasks, split.train, split.held_out).best[1])
     run = replace(run, held_out_skill=np.where(run.end, np.mean(skills), run.held_out_skill))
     return run, float(np.mean(bests)), min(total, len(skills) * len(setup.held_out))
 
@@ -148,8 +148,9 @@ def _naive(
     # Not where another network finds as much in the levels: then they hide nothing.
     real = _real(setup)
     if trained and beyond > max(own, 0) + real and beyond > plain_own + real / 2:
-        better = _of_changes(lab, differences, simple, changes, outcome.steps, seed)
-        return _levels_hide_changes(persistence, own, beyond, better)
+        feature = int(np.argmax(skills))
+        better, fed = _of_changes(lab, differences, simple, changes, outcome.steps, seed)
+        return _levels_hide_changes(persistence, own, beyond, better, feature, fed)
     behind = run.generalized < persistence - max(REAL, real)
     if behind and not trained:
         return Learnt([], [])  # not even the last value yet: what it ends with is not known
@@ -171,20 +172,26 @@ def _naive(
 
 def _of_changes(
     lab: Lab, differences: Setup, simple: Setup | None, changes: Run | None, steps: int, seed: int
-) -> Setup:
-    """A network that is fed the changes before it in place of the levels, where that is ahead."""
-    fed = plain(differences.with_inputs(data.steps_between), seed)
+) -> tuple[Setup, bool]:
+    """A network that is fed the changes before it in place of the levels, where that is ahead.
+
+    And whether it is.
+    """
+    fed = plain(differences.changed(x_scale=()).with_inputs(data.steps_between), seed)
     if fed is None or simple is None or changes is None:
-        return simple or differences
+        return simple or differences, False
     lab.say("predicting the change from the changes before it")
     run = lab.train(fed, steps=steps, seed=seed)
-    return fed if run.generalized > changes.generalized else simple
+    ahead = run.generalized > changes.generalized
+    return (fed if ahead else simple), ahead
 
 
 def _levels_hide_changes(
-    persistence: float, own: float, beyond: float, differences: Setup
+    persistence: float, own: float, beyond: float, differences: Setup, feature: int, fed: bool
 ) -> Learnt:
-    text = "Predict the change from the last value, from those before it, and judge by it."
+    code = f"y = y - x[:, -1, {feature}].reshape(y.shape)   # and to deviation 1"
+    code += "\nx = np.diff(x, axis=1, prepend=x[:, :1])   # and this" if fed else ""
+    text = "Predict the change from the last value, and judge by it."
     finding = Finding(
         "LSTM061", "naive-forecast", "warning", 0.8,
         f"The network repeats the last value (skill {persistence:.2f} by itself): beyond that it "
@@ -192,10 +199,7 @@ def _levels_hide_changes(
         (Evidence("skill of the last value", round(persistence, 4)),
          Evidence("skill of the network beyond the last value", round(own, 3), 0.0, "persistence"),
          Evidence("skill of a model of the changes", round(beyond, 3))),
-        Remedy("difference-target", text,
-               "y = y - x[:, -1, 0]\n"
-               "x = np.diff(x, axis=1, prepend=x[:, :1])   # both to deviation 1", True, own,
-               beyond),
+        Remedy("difference-target", text, code, True, own, beyond),
         "A model of the differences has no held-out skill.",
     )  # fmt: skip
     return Learnt([finding], [], differences)

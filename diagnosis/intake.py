@@ -68,16 +68,19 @@ def setup_of(
     rng = np.random.default_rng([seed, 1])
     train, held_out = _thinned(whole, rng), _thinned(held_out, rng)
     prototype = _prototype(model, train)
+    shapes = [_shape_of(prototype, n) for n in range(len(train.y))]
+    train, held_out = _columns(train, shapes), _columns(held_out, shapes)
     head = surgery.head_of(prototype)
     names = output_names(model)
     losses = as_list(by_output(model.loss, names))
+    loss = losses[0] if len(names) == len(losses) == 1 else by_output(model.loss, names)
     tasks = tuple(
         with_all_classes(
             task_of(
                 target,
                 loss_name(losses[n] if n < len(losses) else losses[0]),
                 head[2] if head and len(train.y) == 1 else None,
-                output_shape=_shape_of(prototype, n),
+                output_shape=shapes[n],
                 softmax=head is not None and len(train.y) == 1 and head[1] == "softmax",
             ),
             held_out.y[n],
@@ -86,13 +89,31 @@ def setup_of(
     )
     optimizer = keras.optimizers.serialize(model.optimizer)
     return Setup(
-        prototype, train, held_out, tasks, optimizer, by_output(model.loss, names),
-        loss_weights=by_output(getattr(model, "loss_weights", None), names),
-        metrics=None if gives_a_dictionary(model) else surgery.metrics_of(model),
+        prototype, train, held_out, tasks, optimizer, loss,
+        loss_weights=by_output(surgery.loss_weights_of(model), names),
+        metrics=by_output(surgery.metrics_of(model), names),
         batch_size=int(batch_size), epochs=int(epochs), shuffle=bool(shuffle),
         class_weight=class_weight, whole=whole, stands_for=an_epoch / len(train), drawn=drawn,
-        places=places if train is whole else None,
+        places=places if len(train) == len(whole) else None,
     )  # fmt: skip
+
+
+def _columns(data: Data, shapes: list[tuple[int | None, ...]]) -> Data:
+    """Targets (B, T) of an output (B, T, 1) with that axis, as Keras reads them."""
+    y = tuple(
+        a[..., None]
+        if len(shape) == 3
+        and shape[-1] == 1
+        and a.ndim == 2
+        and a.shape[1] == (shape[1] or a.shape[1])
+        else a
+        for a, shape in zip(data.y, shapes, strict=True)
+    )
+    return (
+        data
+        if all(a is b for a, b in zip(y, data.y, strict=True))
+        else Data(data.x, y, data.weight)
+    )
 
 
 def _shape_of(model: keras.Model, output: int) -> tuple[int | None, ...]:
@@ -122,9 +143,8 @@ def _check_model(model: Any) -> None:
 
 def _data(model: keras.Model, x: Any, y: Any, weight: Any, name: str) -> Data:
     if y is None:
-        x, y, weight = _gathered(x, weight, name)
-    x, y = in_order(x, input_names(model), name), in_order(y, output_names(model), "y")
-    xs = tuple(_array(a, f"{name}[{n}]") for n, a in enumerate(as_list(x)))
+        x, y, weight = _gathered(model, x, weight, name)
+    xs, y = arrays_of(model, x, name), in_order(y, output_names(model), "y")
     ys = tuple(_array(a, f"y[{n}]") for n, a in enumerate(as_list(y)))
     if not xs or not ys:
         raise CannotDiagnose(f"{name} or y is empty, expected arrays. Pass what you give to fit.")
@@ -144,6 +164,12 @@ def _data(model: keras.Model, x: Any, y: Any, weight: Any, name: str) -> Data:
 def _validation(model: keras.Model, given: Any) -> Data:
     x, y = given[:2] if isinstance(given, (tuple, list)) and len(given) > 1 else (given, None)
     return _data(model, x, y, None, "validation x")
+
+
+def arrays_of(model: keras.Model, x: Any, name: str) -> tuple[Array, ...]:
+    """Inputs in the model's order, as the diagnosis reads them."""
+    ordered = as_list(in_order(x, input_names(model), name))
+    return tuple(_array(a, f"{name}[{n}]") for n, a in enumerate(ordered))
 
 
 def _alike(data: Data, other: Data) -> Data:
@@ -173,7 +199,7 @@ def _array(value: Any, name: str) -> Array:
     return array.astype(np.float32) if array.dtype in (np.float64, np.bool_) else array
 
 
-def _gathered(x: Any, weight: Any, name: str) -> tuple[Any, Any, Any]:
+def _gathered(model: keras.Model, x: Any, weight: Any, name: str) -> tuple[Any, Any, Any]:
     """Batches of a dataset, generator or PyDataset, joined, up to the most that is used."""
     if isinstance(x, (np.ndarray, list, tuple, dict)) or keras.ops.is_tensor(x):
         raise CannotDiagnose(
@@ -193,9 +219,12 @@ def _gathered(x: Any, weight: Any, name: str) -> tuple[Any, Any, Any]:
             f"{name} yielded {'nothing' if not batches else 'no (x, y) pairs'}, expected batches "
             "(x, y). Check the dataset; an exhausted generator has to be made anew."
         )
+    xs = _joined([in_order(b[0], input_names(model), name) for b in batches])
+    ys = _joined([in_order(b[1], output_names(model), "y") for b in batches])
     if weight is None and all(len(b) > 2 and b[2] is not None for b in batches):
         weight = _joined([b[2] for b in batches])[0]
-    xs, ys = _joined([b[0] for b in batches]), _joined([b[1] for b in batches])
+    if weight is None:
+        weight = _of_real_steps([as_list(b[1])[0] for b in batches])
     if ended and not hasattr(x, "__next__"):
         return xs, ys, weight
     new = _first_time(xs, ys)
@@ -232,6 +261,14 @@ def _first_time(xs: list[Array], ys: list[Array]) -> Array:
 def _joined(parts: list[Any]) -> list[Array]:
     columns = zip(*(as_list(part) for part in parts), strict=True)
     return [_stacked([_array(a, "batch") for a in column]) for column in columns]
+
+
+def _of_real_steps(batches: list[Any]) -> Array | None:
+    """(B, T) weights of the steps: zero in those that only other batches have; None if none."""
+    arrays = [_array(batch, "batch") for batch in batches]
+    if len({batch.shape[1] if batch.ndim > 1 else 0 for batch in arrays}) == 1:
+        return None
+    return _stacked([np.ones(batch.shape[:2], np.float32) for batch in arrays])
 
 
 def _stacked(batches: list[Array]) -> Array:

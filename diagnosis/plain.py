@@ -43,13 +43,14 @@ def _names(x: np.ndarray) -> bool:
 
 
 def _network(setup: Setup, fit: head.Fitting, padded: bool) -> keras.Model | None:
-    x = setup.train.x[0]
+    x, other = setup.train.x[0], setup.held_out.x[0]
+    shape = x.shape[1:] if x.shape[1:2] == other.shape[1:2] else (None, *x.shape[2:])
     if _names(x):
-        largest = int(max(x.max(), setup.held_out.x[0].max()))
-        inputs = keras.Input(x.shape[1:], dtype="int32")
+        largest = int(max(x.max(), other.max()))
+        inputs = keras.Input(shape, dtype="int32")
         steps = keras.layers.Embedding(largest + 1, UNITS, mask_zero=padded)(inputs)
     elif x.ndim == 3:
-        inputs = keras.Input(x.shape[1:])
+        inputs = keras.Input(shape)
         steps = keras.layers.Masking(0.0)(inputs) if padded else inputs
     else:
         return None

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from lstm_oracle.diagnosis import surgery
+from lstm_oracle.diagnosis.intake import arrays_of
 from lstm_oracle.diagnosis.interventions import network
 from lstm_oracle.diagnosis.setup import Setup
 from lstm_oracle.diagnosis.task import as_list
@@ -37,7 +38,7 @@ class Remedied:
         ValueError
             Where the change needs more than the rows themselves, such as a longer window.
         """
-        return one(self.setup.made_of(_arrays(x)))
+        return one(self.setup.made_of(self._arrays(x)))
 
     def predict(self, x: Any, batch_size: int | None = None) -> Any:
         """Predictions for new inputs as the user has them, in the units of the user's targets.
@@ -45,7 +46,7 @@ class Remedied:
         What a remedy scaled is scaled back, what it made a change from the last value is added to
         that; scores of classes stay what they are.
         """
-        given = _arrays(x)
+        given = self._arrays(x)
         outputs = self.model.predict(self.prepared(x), batch_size=batch_size, verbose=0)
         listed = [np.asarray(o) for o in as_list(outputs)]
         guesses = self.setup.in_units_of_the_user(listed)
@@ -53,9 +54,8 @@ class Remedied:
             guesses = restore(guesses, given)
         return one(tuple(guesses))
 
-
-def _arrays(x: Any) -> tuple[np.ndarray, ...]:
-    return tuple(np.asarray(a) for a in as_list(x))
+    def _arrays(self, x: Any) -> tuple[np.ndarray, ...]:
+        return arrays_of(self.setup.model, x, "x")
 
 
 def remedied(setup: Setup, examined: Setup, original: Setup, *, seed: int) -> Remedied:

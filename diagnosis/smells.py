@@ -23,6 +23,8 @@ def without_effect(setup: Setup, suspicion: Mapping[str, float], outcome: Outcom
     sound = outcome.gap < outcome.least or outcome.patient
     if outcome.chosen or not sound or score(outcome.user) <= guessing(setup):
         return []
+    if _gain(outcome) < -outcome.least:
+        return []  # a reference that is behind says nothing of what it changes
     made = [
         change
         for change in repaired(setup, dict(suspicion))[0]
@@ -32,22 +34,27 @@ def without_effect(setup: Setup, suspicion: Mapping[str, float], outcome: Outcom
     return [_note(change, setup, outcome) for change in made[:MOST]]
 
 
+def _gain(outcome: Outcome) -> float:
+    return score(outcome.reference) - score(outcome.user)
+
+
 def _note(change: Intervention, setup: Setup, outcome: Outcome) -> Finding:
     reason = iv.head.head_is_wrong(setup) if change.key == "repair-head" else ""
     told = f"{reason[:1].upper()}{reason[1:]}. " if reason else f"{change.text} "
+    gain = _gain(outcome)
     if outcome.patient:
         effect = (
-            f"A reference with this change, among others, is ahead by {outcome.gap:+.2f} after "
+            f"A reference with this change, among others, is ahead by {gain:+.2f} after "
             f"{outcome.steps} updates; in its {setup.total_steps} the set-up gets there as it is."
         )
     else:
         effect = (
             f"It stands out, and makes no difference here: a reference with this change, among "
-            f"others, gains {outcome.gap:+.2f}."
+            f"others, gains {gain:+.2f}."
         )
     return Finding(
         change.finding, change.cause, "info", 0.2, told + effect,
-        (Evidence("gain of a reference with this change", round(outcome.gap, 3),
+        (Evidence("gain of a reference with this change", round(gain, 3),
                   round(outcome.least, 3), "what chance does on so many held-out sequences"),),
         refuted_by="The same pair of trainings, without and with the change, shows a difference.",
     )  # fmt: skip

@@ -191,6 +191,14 @@ def metrics_of(model: keras.Model) -> Any:
         return None
 
 
+def loss_weights_of(model: keras.Model) -> Any:
+    """The loss weights given to `compile`; Keras keeps them with its configuration only."""
+    try:
+        return (model.get_compile_config() or {}).get("loss_weights")
+    except (TypeError, ValueError, NotImplementedError):
+        return None
+
+
 def metrics_again(serialized: Any) -> Any:
     """The metrics for another `compile`; None where they are of the user's own making."""
     try:

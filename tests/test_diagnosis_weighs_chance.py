@@ -345,7 +345,7 @@ def test_an_undecided_diagnosis_says_what_restored_most():
 @pytest.mark.parametrize(
     ("held_out", "easy", "worth"), [(0.02, -1.0, False), (0.3, -1.0, True), (0.02, 0.1, True)]
 )
-def test_what_is_learnt_by_heart_alone_is_notworth_a_search(held_out, easy, worth):
+def test_what_is_learnt_by_heart_alone_is_not_worth_a_search(held_out, easy, worth):
     """A network that fits more of what no network predicts has no cause to be named."""
     outcome = Outcome(run(0.3, 0.0), run(0.9, held_out), 30, easy=easy)
     assert outcome.gap >= outcome.least

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import keras
 import numpy as np
 
@@ -13,7 +15,6 @@ from lstm_oracle.diagnosis.task import (
     as_list,
     left_out,
     padding_of,
-    task_of,
     with_all_classes,
 )
 
@@ -157,7 +158,9 @@ def difference_targets(setup: Setup, feature: int) -> Setup:
     """The change from the last value of an input feature, in place of the next value."""
 
     def last(x: tuple[Array, ...], like: Array) -> Array:
-        return x[0][:, -1, feature].reshape((len(like),) + (1,) * (like.ndim - 1))
+        return (
+            x[0][:, -1, feature].astype(np.float32).reshape((len(like),) + (1,) * (like.ndim - 1))
+        )
 
     def changes(data: Data, y: Array) -> Data:
         return Data(data.x, (y - last(data.x, y),), data.weight)
@@ -166,7 +169,8 @@ def difference_targets(setup: Setup, feature: int) -> Setup:
         return [outputs[0] + last(setup.made_of(x), outputs[0])]
 
     train = changes(setup.train, setup.in_units_of_the_user(list(setup.train.y))[0])
-    task = task_of(train.y[0].astype(np.float64), "mean_squared_error")
+    mean = train.y[0].reshape(len(train), -1).mean(0, dtype=np.float64)
+    task = replace(setup.tasks[0], mean=mean)
     return setup.changed(
         train=train, held_out=changes(setup.held_out, setup.held_out.y[0]), tasks=(task,),
         y_scale=None, restored=(*setup.restored, values),
@@ -175,6 +179,7 @@ def difference_targets(setup: Setup, feature: int) -> Setup:
 
 def steps_between(x: Array) -> Array:
     """(B, T, F): the change of every feature from the step before, zero in the first."""
+    x = x.astype(np.float32)
     return np.diff(x, axis=1, prepend=x[:, :1])
 
 

@@ -280,7 +280,18 @@ def _filled(setup: Setup, padding: Array, value: float) -> Setup:
             return np.select([x == padding, x == value], [value, padding], x).astype(x.dtype)
         return np.where(is_step(x, padding)[..., None], value, x).astype(x.dtype)
 
-    return setup if (padding == value).all() else setup.with_inputs(written)
+    if (padding == value).all():
+        return setup
+    return _refilled(setup.with_inputs(written), value)
+
+
+def _refilled(setup: Setup, value: float) -> Setup:
+    """With a scale, if there is one, that leaves the new padding what it is."""
+    scales = tuple(
+        s if s is None or s.padding is None else s._replace(padding=np.full_like(s.padding, value))
+        for s in setup.x_scale
+    )
+    return setup.changed(x_scale=scales)
 
 
 def own_padding(setup: Setup) -> tuple[Setup, bool]:
@@ -299,7 +310,7 @@ def own_padding(setup: Setup) -> tuple[Setup, bool]:
             return np.where(blank, 0, a + 1).astype(a.dtype)
         return np.where(blank[..., None], 0, a).astype(a.dtype)
 
-    return setup.with_inputs(written), True
+    return _refilled(setup.with_inputs(written), 0.0), True
 
 
 def _alike_parts(setup: Setup) -> list[Data]:
