@@ -167,10 +167,20 @@ def _short_window(setup: Setup) -> Iterator[Found]:
         (Evidence("window in steps", [T, *(n for _, n in found)]),
          Evidence("held-out skill of the baseline",
                   [round(here, 3), *(round(s, 3) for s, _ in found)])),
-        Remedy("longer-window", f"Cut windows of {length} steps.", f"window = {length}", True, here,
+        Remedy("longer-window", f"Cut windows of {length} steps.", _code(length - T), True, here,
                best),
         "A baseline gains nothing from a longer window.",
     ), _with_longer_windows(setup, length) if setup is given else None)  # fmt: skip
+
+
+def _code(first: int) -> str:
+    """What to type for as many earlier steps in front of each window."""
+    return (
+        f"earlier = {first}   # steps\n"
+        "x = np.stack([np.concatenate([x[n - earlier : n, 0], x[n]]) "
+        "for n in range(earlier, len(x))])\n"
+        "y = y[earlier:]"
+    )
 
 
 def _of_single_steps(setup: Setup) -> Setup:

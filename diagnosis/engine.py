@@ -287,8 +287,10 @@ class _Examiner:
         learnt = generalization.learnt(
             self.lab, setup, run, outcome, self.baselines, seed=self.seed, reserve=self.reserve / 2
         )
-        self.findings += learnt.findings
-        self.not_a_bug += learnt.not_a_bug
+        explained = self._bad() and any(f.cause == "no-signal" for f in learnt.findings)
+        if not explained:  # else what was found is why nothing is learnt
+            self.findings += learnt.findings
+            self.not_a_bug += learnt.not_a_bug
         self.better = self.better or learnt.setup
         if not self._bad() and max(run.generalized, outcome.reference.generalized) < LITTLE:
             self.findings += examination.hardly_used_table(self.setup)

@@ -49,8 +49,8 @@ def _note(change: Intervention, setup: Setup, outcome: Outcome) -> Finding:
         )
     else:
         effect = (
-            f"It stands out, and makes no difference here: a reference with this change, among "
-            f"others, gains {gain:+.2f}."
+            f"The set-up suggests it, and it makes no difference here: a reference with this "
+            f"change, among others, gains {gain:+.2f}."
         )
     return Finding(
         change.finding, change.cause, "info", 0.2, told + effect,

@@ -61,7 +61,7 @@ def test_windows_of_noise_are_not_out_of_step_with_the_next_value(rng):
 
 
 def test_windows_are_made_longer_where_the_past_that_matters_is_not_in_them(rng):
-    from lstm_oracle.diagnosis.alignment import _short_window
+    from lstm_oracle.diagnosis.alignment import _code, _short_window
 
     series = np.zeros(600, "float32")
     noise = rng.normal(size=600)
@@ -76,6 +76,10 @@ def test_windows_are_made_longer_where_the_past_that_matters_is_not_in_them(rng)
     assert repaired.model.input_shape[1] == length
     first = length - 4
     np.testing.assert_array_equal(repaired.train.x[0][:, -4:], x[first:450])
+    typed = {"np": np, "x": x[:450], "y": y[:450]}
+    exec(_code(first), typed)  # what is to be typed gives what was tried
+    np.testing.assert_array_equal(typed["x"], repaired.train.x[0])
+    np.testing.assert_array_equal(typed["y"], repaired.train.y[0].ravel())
     np.testing.assert_array_equal(repaired.train.y[0].ravel(), y[first:450])
 
 
