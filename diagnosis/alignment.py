@@ -250,20 +250,24 @@ def _in_order(setup: Setup) -> tuple[Data, Array]:
     parts = (train.x[0], held_out.x[0])
     if parts[0].ndim != 3 or parts[0].shape[1:] != parts[1].shape[1:]:
         return alone
-    if setup.places is not None and len(setup.places) == len(train) + len(held_out):
-        order = np.argsort(setup.places)
-    else:
-        chained = _chained(parts, 0) if parts[0].shape[1] > 1 else None
-        if chained is None and parts[0].shape[1] > 1:
-            chained = _chained(parts, 1)
-        if chained is None:
-            return alone
-        order = chained
+    order = _order(setup, parts)
+    if order is None:
+        return alone
     weight = None
     if train.weight is not None and held_out.weight is not None:
         weight = np.concatenate([train.weight, held_out.weight])
     both = Data(_joined(train.x, held_out.x), _joined(train.y, held_out.y), weight)
     return both.take(order), order < len(train)
+
+
+def _order(setup: Setup, parts: tuple[Array, Array]) -> Array | None:
+    """The rows of both parts as they stood: by their places, else by what goes on from what."""
+    if setup.places is not None and len(setup.places) == sum(map(len, parts)):
+        return np.argsort(setup.places)
+    if parts[0].shape[1] < 2:
+        return None
+    chained = _chained(parts, 0)
+    return _chained(parts, 1) if chained is None else chained
 
 
 def _joined(one: tuple[Array, ...], other: tuple[Array, ...]) -> tuple[Array, ...]:

@@ -41,7 +41,7 @@ class _Trainings:
 
     def run(self, parts: list[Intervention]) -> Run | None:
         """None where time runs out."""
-        setup = made(self.user, parts)
+        setup = experiments.with_all(self.user, parts)
         steps = experiments.steps_for(self.user, self.outcome.steps, setup)
         if self.lab.left < self.reserve:
             return None
@@ -51,13 +51,6 @@ class _Trainings:
 
     def enough(self, run: Run | None) -> bool:
         return run is not None and self.outcome.restored(run) >= ENOUGH
-
-
-def made(setup: Setup, parts: list[Intervention]) -> Setup:
-    """The set-up with all of the changes that apply."""
-    for part in parts:
-        setup = part.apply(setup) or setup
-    return setup
 
 
 def together(
@@ -87,7 +80,7 @@ def together(
     ordered = sorted(kept, key=lambda part: _suspicion(part, suspicion), reverse=True)
     return [
         Trial(
-            part, made(user, kept), full, outcome.restored(full),
+            part, experiments.with_all(user, kept), full, outcome.restored(full),
             beside=tuple(other.key for other in ordered if other is not part),
             without=without.get(_stands_for(part)),
         )
@@ -108,7 +101,7 @@ def _smaller(
     if _OPTIMIZER not in kept:
         return kept, full
     others = [part for part in kept if part is not _OPTIMIZER]
-    base = made(trainings.user, others)
+    base = experiments.with_all(trainings.user, others)
     steps = max(12, experiments.steps_for(trainings.user, trainings.outcome.steps, base) // 2)
     best = rates.best_rate(trainings.lab, base, steps, trainings.seed, trainings.reserve)
     smaller = [rates.another_rate(base, best), iv.BY_KEY["clip-gradients"], iv.BY_KEY["adam"]]

@@ -81,6 +81,13 @@ def repaired(setup: Setup, suspicion: dict[str, float]) -> tuple[list[Interventi
     return made, setup
 
 
+def with_all(setup: Setup, changes: list[Intervention]) -> Setup:
+    """The set-up with all of the changes that apply."""
+    for change in changes:
+        setup = change.apply(setup) or setup
+    return setup
+
+
 def _suspected(suspicion: dict[str, float]) -> list[str]:
     """Changes that do harm where nothing speaks for them."""
     return [key for key in ("remove-mask", "wider") if suspicion.get(key, 0.0) >= DELETED]
@@ -356,9 +363,7 @@ def _enough_together(
         return False
     in_vain.sort(key=lambda change: order.index(change.key))
     outcome.joint = in_vain
-    setup = user
-    for change in in_vain:
-        setup = change.apply(setup) or setup
+    setup = with_all(user, in_vain)
     lab.say("trying " + ", ".join(change.key for change in in_vain))
     run = lab.train(setup, steps=steps_for(user, outcome.steps, setup), seed=seed, deadline=reserve)
     if run.complete and outcome.restored(run) >= ENOUGH:

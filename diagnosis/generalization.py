@@ -44,14 +44,14 @@ def learnt(
     """What a set-up that trains has learnt: more than repeating, than a constant, than by heart?"""
     held_out = len(setup.held_out)
     best_name, best = baselines.best
-    reached = max(run.generalized, *(other.generalized for other in outcome.others))
+    reached = max(run.generalized, outcome.by_others)
     persistence = baselines.skills.get("persistence", -1.0)
     chance = _chance(setup, held_out)
     asked = max(chance, persistence + 0.05 if persistence > 0.5 else 0.0)
     if max(reached, best if asked == chance else 0.0) < asked:
         # Whether there is so little to learn is seen at the end of the training, not before it.
         run, outcome = _to_the_end(lab, setup, run, outcome, seed)
-        reached = max(run.generalized, *(other.generalized for other in outcome.others))
+        reached = max(run.generalized, outcome.by_others)
     steps = _settled(run, held_out)
     judged = held_out
     if held_out < FEW:
@@ -135,7 +135,8 @@ def _naive(
     the skill that it has for the differences.
     """
     skills = last_values(setup.tasks[0], setup.held_out)
-    differences = data.difference_targets(setup, int(np.argmax(skills)))
+    feature = int(np.argmax(skills))
+    differences = data.difference_targets(setup, feature)
     easy = fitted_baselines(differences.tasks[0], differences.train, differences.held_out).best[1]
     lab.say("predicting the change in place of the value")
     simple = plain(differences, seed)
@@ -148,7 +149,6 @@ def _naive(
     # Not where another network finds as much in the levels: then they hide nothing.
     real = _real(setup)
     if trained and beyond > max(own, 0) + real and beyond > plain_own + real / 2:
-        feature = int(np.argmax(skills))
         better, fed = _of_changes(lab, differences, simple, changes, outcome.steps, seed)
         return _levels_hide_changes(persistence, own, beyond, better, feature, fed)
     behind = run.generalized < persistence - max(REAL, real)

@@ -56,6 +56,9 @@ def setup_of(
         class_weight=class_weight, steps_per_epoch=steps_per_epoch,
     )  # fmt: skip
     data = _data(model, x, y, sample_weight, "x")
+    prototype = _prototype(model, data)
+    shapes = [_shape_of(prototype, n) for n in range(len(data.y))]
+    data = _columns(data, shapes)
     held_out = (
         None if validation_data is None else _alike(data, _validation(model, validation_data))
     )
@@ -67,13 +70,12 @@ def setup_of(
     an_epoch = len(whole) if steps_per_epoch is None else steps_per_epoch * int(batch_size)
     rng = np.random.default_rng([seed, 1])
     train, held_out = _thinned(whole, rng), _thinned(held_out, rng)
-    prototype = _prototype(model, train)
-    shapes = [_shape_of(prototype, n) for n in range(len(train.y))]
-    train, held_out = _columns(train, shapes), _columns(held_out, shapes)
     head = surgery.head_of(prototype)
     names = output_names(model)
-    losses = as_list(by_output(model.loss, names))
-    loss = losses[0] if len(names) == len(losses) == 1 else by_output(model.loss, names)
+    loss = by_output(model.loss, names)
+    losses = as_list(loss)
+    if len(names) == len(losses) == 1:
+        loss = losses[0]
     tasks = tuple(
         with_all_classes(
             task_of(
@@ -90,11 +92,11 @@ def setup_of(
     optimizer = keras.optimizers.serialize(model.optimizer)
     return Setup(
         prototype, train, held_out, tasks, optimizer, loss,
-        loss_weights=by_output(surgery.loss_weights_of(model), names),
-        metrics=by_output(surgery.metrics_of(model), names),
+        loss_weights=by_output(surgery.compiled_with(model, "loss_weights"), names),
+        metrics=by_output(surgery.compiled_with(model, "metrics"), names),
         batch_size=int(batch_size), epochs=int(epochs), shuffle=bool(shuffle),
         class_weight=class_weight, whole=whole, stands_for=an_epoch / len(train), drawn=drawn,
-        places=places if len(train) == len(whole) else None,
+        places=places if train is whole else None,
     )  # fmt: skip
 
 
@@ -109,11 +111,7 @@ def _columns(data: Data, shapes: list[tuple[int | None, ...]]) -> Data:
         else a
         for a, shape in zip(data.y, shapes, strict=True)
     )
-    return (
-        data
-        if all(a is b for a, b in zip(y, data.y, strict=True))
-        else Data(data.x, y, data.weight)
-    )
+    return Data(data.x, y, data.weight)
 
 
 def _shape_of(model: keras.Model, output: int) -> tuple[int | None, ...]:

@@ -67,8 +67,7 @@ class Outcome:
     @property
     def holds(self) -> float:
         """The best skill on held-out data alone, of a network or a baseline."""
-        networks = (run.generalized for run in (self.user, *self.others))
-        return max(self.easy + BEHIND, *networks)
+        return max(self.easy + BEHIND, self.user.generalized, self.by_others)
 
     @property
     def fits_worse(self) -> bool:
@@ -80,6 +79,11 @@ class Outcome:
         """What the networks got to that are not the user's."""
         runs = (self.reference, self.plain, self.undone, self.longer)
         return [run for run in runs if run is not None]
+
+    @property
+    def by_others(self) -> float:
+        """The best skill on held-out data of these."""
+        return max(run.generalized for run in self.others)
 
     @property
     def gap(self) -> float:

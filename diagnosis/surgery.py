@@ -183,18 +183,13 @@ def for_steps(model: keras.Model, steps: int) -> keras.Model | None:
     return second if copy_weights(model, second) else None
 
 
-def metrics_of(model: keras.Model) -> Any:
-    """The metrics given to `compile`, serialized; None where they cannot be."""
-    try:
-        return (model.get_compile_config() or {}).get("metrics")
-    except (TypeError, ValueError, NotImplementedError):
-        return None
+def compiled_with(model: keras.Model, name: str) -> Any:
+    """An argument given to `compile`, serialized; None where that cannot be.
 
-
-def loss_weights_of(model: keras.Model) -> Any:
-    """The loss weights given to `compile`; Keras keeps them with its configuration only."""
+    Keras keeps some of them, such as the loss weights, nowhere else.
+    """
     try:
-        return (model.get_compile_config() or {}).get("loss_weights")
+        return (model.get_compile_config() or {}).get(name)
     except (TypeError, ValueError, NotImplementedError):
         return None
 

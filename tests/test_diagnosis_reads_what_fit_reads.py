@@ -129,6 +129,14 @@ def test_quantities_of_the_steps_may_lack_the_last_axis(x):
     assert iv.data.standardize_targets(setup).y_scale[0][0].shape == (1,)
 
 
+def test_one_long_sequence_is_held_out_from_itself_whatever_the_axes_of_its_targets(x):
+    model = tagger(width=1, loss="mse", activation=None)
+    whole = x.reshape(1, -1, 2)
+    setup = intake.setup_of(model, whole, whole[:, :, 0], **HOW | {"validation_split": 0.0})
+    assert setup.held_out is setup.train
+    assert setup.train.y[0].shape == (1, 6 * N, 1)
+
+
 def test_validation_sequences_may_be_longer(x):
     model = tagger(width=1, loss="mse", activation=None)
     longer = np.concatenate([x, x], axis=1)
