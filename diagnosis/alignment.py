@@ -20,6 +20,7 @@ from lstm_oracle.diagnosis.setup import Data, Setup
 Array = np.ndarray
 
 LONGER = 0.15  # of held-out skill: what a longer past has to gain
+FEW_VALUES = 20  # different ones: they occur everywhere
 _PAIRS = 32  # of neighbouring sequences, that are compared
 
 
@@ -88,7 +89,9 @@ def _misaligned(setup: Setup) -> Iterator[Found]:
     here = shifted(0)
     if here > 0.6:
         return
-    shifts = [k for k in (-3, -2, -1, 1, 2, 3) if not _in_the_window(data, k)]
+    # Of single steps, the row k places before is the past: a longer window would hold it.
+    past = () if data.x[0].ndim == 3 and data.x[0].shape[1] == 1 else (1, 2, 3)
+    shifts = [k for k in (-3, -2, -1, *past) if not _in_the_window(data, k)]
     best = max(((shifted(k), k) for k in shifts), default=(here, 0))
     neighbours_alike = _alike(data.y[0])
     if best[0] < here + GAIN or neighbours_alike:
@@ -127,7 +130,7 @@ def _in_the_window(data: Data, k: int) -> bool:
         return False
     x = x[max(0, -k) : n - max(0, k)].reshape(n - abs(k), -1)
     target = y[max(0, k) : n - max(0, -k)].reshape(n - abs(k), -1)[:, :1]
-    if len(np.unique(target)) <= 20:
+    if len(np.unique(target)) <= FEW_VALUES:
         return False  # a few values occur everywhere
     return bool((np.abs(x - target) <= 1e-6 * (1 + np.abs(target))).any(1).mean() > 0.5)
 
@@ -200,7 +203,7 @@ def _is_the_past(setup: Setup, whole: Data, series: Array, length: int, skill: f
     Of single steps that do not go on from each other the rows after help as well where rows are
     sorted by their targets.
     """
-    if whole.x[0].shape[1] > 1 or _looks_like_a_series(whole.x[0]):
+    if whole.x[0].shape[1] > 1 or _looks_like_a_series(whole.x[0]) or _comes_next(whole):
         return True
     backwards = whole.take(np.arange(len(whole))[::-1])
     return skill > _window_skill(setup, backwards, series[::-1], length) + LONGER
@@ -334,6 +337,14 @@ def _looks_like_a_series(x: Array) -> bool:
     """Whether consecutive single steps go on from each other."""
     flat = x[:, 0, 0]
     return bool(flat.std() > 0 and np.corrcoef(flat[:-1], flat[1:])[0, 1] > 0.3)
+
+
+def _comes_next(data: Data) -> bool:
+    """Whether the targets of single steps are values of one of the next steps."""
+    x, y = data.x[0][:, 0], data.y[0].reshape(len(data), -1)[:, :1]
+    return len(np.unique(y)) > FEW_VALUES and any(
+        bool(np.isclose(x[k:], y[:-k]).any(1).mean() > 0.9) for k in range(1, 9) if k < len(x)
+    )
 
 
 def _window_skill(setup: Setup, whole: Data, series: Array, length: int) -> float:

@@ -24,6 +24,7 @@ Array = np.ndarray
 AS_IN_X = 0.9  # of the targets: so many occur among the inputs where both are words
 AS_MANY = 0.3  # of the different inputs: so many different targets there are at least
 MOST_NAMES = 5000
+DECISIVE = 0.95  # of the squared deviation
 GAIN = 0.25  # in held-out skill: several times what two halves of the same data differ by
 
 
@@ -87,24 +88,18 @@ def _without_stand_in(setup: Setup, feature: int, value: float) -> Setup:
 def _outlying_targets(setup: Setup) -> Iterator[Found]:
     """A few targets so far off that they decide the loss, and a baseline better without them."""
     task, y = setup.tasks[0], setup.train.y[0]
-    if task.kind != "regression" or task.per_step or len(y) < 40:
+    if task.kind != "regression" or len(y) < 40:
         return
-    columns = y.reshape(len(y), -1).astype(np.float64)
-    low, middle, high = np.percentile(columns, [5, 50, 95], axis=0)
-    spread = np.maximum(high - low, 1e-12)
-
-    def usual(data: Data) -> Array:
-        flat = data.y[0].reshape(len(data), -1)
-        return np.flatnonzero((np.abs(flat - middle) <= 5 * spread).all(1))
-
-    kept, judged = usual(setup.train), setup.held_out.take(usual(setup.held_out))
+    kept, asked = (_usual(setup, data) for data in (setup.train, setup.held_out))
     far = len(y) - len(kept)
-    if not 0 < far <= 0.04 * len(y) or len(judged) < 10:
+    if not 0 < far <= 0.04 * len(y) or len(asked) < 10:
         return
-    clean = setup.train.take(kept)
-    repaired = setup.changed(
-        train=clean, held_out=judged, tasks=(task_of(clean.y[0], "mean_squared_error"),)
-    )
+    clean, judged = setup.train.take(kept), setup.held_out.take(asked)
+    mean = task_of(clean.y[0], "mean_squared_error").mean
+    repaired = setup.changed(train=clean, held_out=judged, tasks=(replace(task, mean=mean),))
+    if task.per_step:  # there is no baseline for each step
+        yield from _deciding(setup, kept, repaired)
+        return
     # Not the last value: it is not fitted, and outliers cannot spoil it.
     here, there = (
         max(0.0, *(skill for name, skill in found.skills.items() if name != "persistence"), 0.0)
@@ -131,6 +126,37 @@ def _outlying_targets(setup: Setup) -> Iterator[Found]:
     )  # fmt: skip
 
 
+def _usual(setup: Setup, data: Data) -> Array:
+    """Rows whose targets lie within five times the 90 % range of the median."""
+    columns, flat = (part.y[0].reshape(len(part), -1) for part in (setup.train, data))
+    low, middle, high = np.percentile(columns.astype(np.float64), [5, 50, 95], axis=0)
+    return np.flatnonzero((np.abs(flat - middle) <= 5 * np.maximum(high - low, 1e-12)).all(1))
+
+
+def _deciding(setup: Setup, kept: Array, repaired: Setup) -> Iterator[Found]:
+    """A few sequences that nearly all of the squared deviation of the targets is in."""
+    y = setup.train.y[0].astype(np.float64)
+    deviation = np.square(y - np.median(y)).reshape(len(y), -1).sum(1)
+    share = 1 - float(deviation[kept].sum() / deviation.sum())
+    if share < DECISIVE:
+        return
+    far = len(y) - len(kept)
+    yield Found(
+        Finding(
+            "LSTM001", "data-quality", "error", 0.75,
+            f"{far} of {len(y)} sequences have targets more than five times the 90 % range off, "
+            f"and {100 * share:.1f} % of the squared deviation is in them: they decide the loss.",
+            (Evidence("sequences with outlying targets", far),
+             Evidence("share of the squared deviation", round(share, 4), DECISIVE)),
+            Remedy("clean-data", "Look at these sequences; leave them out, or clip the targets.",
+                   "low, high = np.percentile(y, [5, 95])\n"
+                   "y = np.clip(y, low - 5 * (high - low), high + 5 * (high - low))"),
+            "These targets are real, and what matters most.",
+        ),
+        repaired,
+    )  # fmt: skip
+
+
 def _rows(x: Array) -> list[bytes]:
     return [np.ascontiguousarray(row).tobytes() for row in x]
 
@@ -144,6 +170,8 @@ def _leaked(setup: Setup) -> Iterator[Found]:
     shared = sum(row in seen for row in held_out) / len(held_out)
     if shared < 0.05 or setup.train.x[0].dtype.kind in "iu" or _few_values(setup.train.x[0]):
         return
+    if _few_steps(setup.train.x[0]) and shared < 2 * _repeats(_rows(setup.train.x[0])):
+        return  # equal by chance
     new = np.flatnonzero([row not in seen for row in held_out])
     yield Found(Finding(
         "LSTM002", "data-quality", "warning", 0.9,
@@ -155,6 +183,20 @@ def _leaked(setup: Setup) -> Iterator[Found]:
                "x, keep = np.unique(x, axis=0, return_index=True)\ny = y[keep]"),
         "No row of x_val equals a row of x_train.",
     ), setup.changed(held_out=setup.held_out.take(new)) if len(new) >= 8 else None)  # fmt: skip
+
+
+def _few_steps(x: Array) -> bool:
+    """Whether different sequences are made of the same few steps."""
+    different = np.unique(x[:200].reshape(min(len(x), 200), -1), axis=0)
+    steps = different.reshape(-1, *x.shape[2:]) if x.ndim > 2 else different.reshape(-1, 1)
+    return len(np.unique(steps, axis=0)) < 0.2 * len(steps)
+
+
+def _repeats(rows: list[bytes]) -> float:
+    """The share of the last fifth that stands among the others."""
+    cut = len(rows) * 4 // 5
+    before = set(rows[:cut])
+    return sum(row in before for row in rows[cut:]) / max(1, len(rows) - cut)
 
 
 def _few_values(x: Array) -> bool:

@@ -281,7 +281,7 @@ class _Examiner:
             return False  # of one sequence there is no other to tell it by
         last = self.applied[-1] if self.applied else None
         setup = last.setup if last else self.setup
-        run = last.run if last else outcome.user
+        run = last.run if last else outcome.whole or outcome.user
         if not self._bad():
             run = generalization.to_its_end(self.lab, setup, run, seed=self.seed)
         learnt = generalization.learnt(

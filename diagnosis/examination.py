@@ -113,25 +113,35 @@ def _look_at_layers(setup: Setup) -> dict[str, float]:
     def suspect(key: str, weight: float) -> None:
         found[key] = max(found.get(key, 0.0), weight)
 
+    heads = surgery.head_names(setup.model)
     for layer in surgery.all_layers(setup.model):
-        config = layer.get_config()
+        config = surgery.config_of(layer) or {}
         if layer.weights and not layer.trainable:
             suspect("unfreeze", 2.5)
         if config.get("stateful"):
             suspect("stateless", 2.0)
         if "recurrent_activation" in config and (
-            config["activation"] != "tanh" or config["recurrent_activation"] != "sigmoid"
+            config.get("activation") != "tanh" or config["recurrent_activation"] != "sigmoid"
         ):
             suspect("gate-activations", 2.0)
-        if type(layer).__name__ == "Dense" and config["activation"] in ("sigmoid", "softmax"):
+        squashes = type(layer).__name__ == "Dense" and layer.name not in heads
+        if squashes and config.get("activation") in ("sigmoid", "softmax"):
             suspect("gate-activations", 0.5)
         suspect("no-regularization", _regularized(config))
     return found
 
 
+def _look_at_joints(setup: Setup) -> dict[str, float]:
+    """What a recurrent layer gives, and what is made of it."""
+    return {
+        "turn-back": 2.0 * bool(iv.network.left_turned(setup.model)),
+        "dense-head": 2.0 * (iv.head.ends_in_a_state(setup.model) is not None),
+    }
+
+
 def _look_at_widths(setup: Setup) -> dict[str, float]:
     for layer in surgery.all_layers(setup.model):
-        units = layer.get_config().get("units", math.inf)
+        units = (surgery.config_of(layer) or {}).get("units", math.inf)
         least = 5 if hasattr(layer, "recurrent_activation") else _needed(setup)
         if units < least:
             return {"wider": 2.0}
@@ -189,6 +199,7 @@ def _look_at_classes(setup: Setup) -> dict[str, float]:
     if task.kind == "regression":
         return {}
     counts = np.bincount(task.labels(setup.train.y[0]), minlength=task.class_count)
+    counts = counts[np.arange(len(counts)) != task.filler]
     return {"class-weights": math.log2(max(1.0, counts.max() / max(1, counts.min()))) / 2}
 
 
@@ -205,6 +216,7 @@ _LOOKS = (
     _look_at_optimizer,
     _look_at_batches,
     _look_at_layers,
+    _look_at_joints,
     _look_at_widths,
     _look_at_weights,
     _look_at_padding,

@@ -90,7 +90,8 @@ def with_all(setup: Setup, changes: list[Intervention]) -> Setup:
 
 def _suspected(suspicion: dict[str, float]) -> list[str]:
     """Changes that do harm where nothing speaks for them."""
-    return [key for key in ("remove-mask", "wider") if suspicion.get(key, 0.0) >= DELETED]
+    keys = ("dense-head", "turn-back", "remove-mask", "wider")
+    return [key for key in keys if suspicion.get(key, 0.0) >= DELETED]
 
 
 def reference_of(setup: Setup, suspicion: dict[str, float]) -> Setup:
@@ -218,8 +219,23 @@ def _patient(lab: Lab, arms: _Arms, early: Outcome, pace: float) -> Outcome:
         early = arms.compared(lab, steps, user=longer)
         if early.gap >= early.least and not _in_sight(early, longer, user.total_steps):
             return early
-    early.patient, early.outlook = True, min(outlook, max(early.target, score(longer)))
+    whole = _whole(lab, user, longer, arms.seed)
+    if whole is not longer:  # what was expected is seen
+        outlook = _outlook(whole, user.total_steps)
+        if not _in_sight(early, whole, user.total_steps):
+            return early
+    early.whole = whole
+    early.patient, early.outlook = True, min(outlook, max(early.target, score(whole)))
     return early
+
+
+def _whole(lab: Lab, user: Setup, run: Run, seed: int) -> Run:
+    """All the updates that the user's set-up is to have, in half of the time left; else the run."""
+    steps = user.total_steps
+    if run.steps[-1] >= steps or steps / run.steps_per_second > lab.left / 2:
+        return run
+    lab.say(f"training the set-up as it is for {steps} updates")
+    return lab.train(user, steps=steps, seed=seed)
 
 
 def _longer(lab: Lab, user: Setup, outcome: Outcome, seed: int, reserve: float) -> None:

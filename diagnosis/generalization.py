@@ -13,7 +13,7 @@ from lstm_oracle.diagnosis.findings import Evidence, Finding, Remedy
 from lstm_oracle.diagnosis.interventions import data, network
 from lstm_oracle.diagnosis.interventions.alternatives import AGAINST_OVERFITTING
 from lstm_oracle.diagnosis.lab import Lab, Run
-from lstm_oracle.diagnosis.outcome import REAL, Outcome, chance_of
+from lstm_oracle.diagnosis.outcome import BEHIND, REAL, Outcome, chance_of
 from lstm_oracle.diagnosis.plain import plain
 from lstm_oracle.diagnosis.setup import Setup
 
@@ -65,8 +65,9 @@ def learnt(
             return naive
     # Of a few held-out sequences none may be predicted by chance: what is fitted may be a signal.
     elif max(reached, best) < chance and not (apart and judged < FEW):
-        return _no_signal(run, best_name, best, chance)
-    return _fits_better(lab, setup, run, steps, seed, reserve)
+        other = _other_split(lab, setup, run, steps, seed, reserve) if apart else None
+        return other or _no_signal(run, best_name, best, chance)
+    return _fits_better(lab, setup, run, steps, seed, reserve, (best_name, best))
 
 
 def to_its_end(lab: Lab, setup: Setup, run: Run, *, seed: int) -> Run:
@@ -237,12 +238,23 @@ def _no_signal(run: Run, best_name: str, best: float, chance: float) -> Learnt:
     )
 
 
-def _fits_better(lab: Lab, setup: Setup, run: Run, steps: int, seed: int, reserve: float) -> Learnt:
+def _fits_better(
+    lab: Lab,
+    setup: Setup,
+    run: Run,
+    steps: int,
+    seed: int,
+    reserve: float,
+    baseline: tuple[str, float],
+) -> Learnt:
     """What is fitted better than held-out data are predicted: by far, a little, or no better."""
     apart = run.fitted - run.generalized
     if apart > APART:
-        learnt_by_heart = _overfitted(lab, setup, run, steps, seed, reserve)
-        return learnt_by_heart if learnt_by_heart.findings else Learnt([_apart(run)], [])
+        by_heart = _overfitted(lab, setup, run, steps, seed, reserve)
+        if by_heart.findings:
+            return by_heart
+        simpler = baseline[1] - run.generalized > max(BEHIND, _real(setup))
+        return Learnt([_simpler(run, *baseline) if simpler else _apart(run)], [])
     if len(setup.train) <= SMALL and apart > REAL:
         return Learnt(_starved(lab, setup, run, steps, seed, reserve), [])
     if apart > _real(setup):
@@ -260,12 +272,9 @@ def _overfitted(lab: Lab, setup: Setup, run: Run, steps: int, seed: int, reserve
         return made if made.complete else None
 
     real = _real(setup)
-    if not setup.drawn:  # else another random split differs by chance alone
-        lab.say("comparing with a random split")
-        mixed_setup = data.shuffle_split(setup)
-        mixed = tried(mixed_setup)
-        if mixed is not None and mixed.generalized > run.generalized + max(0.2, real):
-            return Learnt([_unlike(run, mixed)], [], mixed_setup)
+    other = _other_split(lab, setup, run, steps, seed, reserve)
+    if other is not None:
+        return other
     found = _subset_curve(lab, setup, run, steps, seed, reserve)
     lab.say("trying a smaller network")
     small_setup = network.narrower(setup)
@@ -289,6 +298,20 @@ def _overfitted(lab: Lab, setup: Setup, run: Run, steps: int, seed: int, reserve
     return _with_the_best(found, contenders, run, real)
 
 
+def _other_split(
+    lab: Lab, setup: Setup, run: Run, steps: int, seed: int, reserve: float
+) -> Learnt | None:
+    """Whether held-out data that are drawn at random are predicted far better than the user's."""
+    mixed_setup = None if setup.drawn else data.shuffle_split(setup)
+    if mixed_setup is None or lab.left < reserve:
+        return None  # drawn by us: another random split differs by chance alone
+    lab.say("comparing with a random split")
+    mixed = lab.train(mixed_setup, steps=steps, seed=seed, deadline=reserve / 2)
+    if mixed.complete and mixed.generalized > run.generalized + max(0.2, _real(setup)):
+        return Learnt([_unlike(run, mixed)], [], mixed_setup)
+    return None
+
+
 def _partly_by_heart(
     lab: Lab, setup: Setup, run: Run, steps: int, seed: int, reserve: float
 ) -> Learnt:
@@ -305,6 +328,23 @@ def _apart(run: Run) -> Finding:
         (Evidence("skill on training data", round(run.fitted, 3)),
          Evidence("skill on held-out data", round(run.generalized, 3))),
         refuted_by="A smaller network or a regularized one does better on held-out data.",
+    )  # fmt: skip
+
+
+def _simpler(run: Run, name: str, skill: float) -> Finding:
+    """What no change of the network narrows, and a model without one does."""
+    return Finding(
+        "LSTM091", "too-large", "warning", 0.6,
+        f"The training data are learnt by heart ({run.fitted:.2f}, held out {run.generalized:.2f}) "
+        f"where a simpler model, {name}, predicts held-out data with skill {skill:.2f}: there are "
+        "too few sequences for this network.",
+        (Evidence("skill on training data", round(run.fitted, 3)),
+         Evidence("skill on held-out data", round(run.generalized, 3)),
+         Evidence(f"held-out skill of {name}", round(skill, 3), round(run.generalized, 3),
+                  "the network")),
+        Remedy("narrower", "Begin with the simpler model, or with few units; collect more "
+               "sequences, or augment these, before a larger network.", ""),
+        "The network predicts held-out data as well as the simpler model.",
     )  # fmt: skip
 
 

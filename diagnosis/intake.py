@@ -20,7 +20,8 @@ from lstm_oracle.diagnosis.intake_checks import (
 )
 from lstm_oracle.diagnosis.interventions.head import loss_name
 from lstm_oracle.diagnosis.setup import Data, Setup
-from lstm_oracle.diagnosis.task import as_list, task_of, with_all_classes
+from lstm_oracle.diagnosis.subclassed import opened
+from lstm_oracle.diagnosis.task import as_list, task_of, with_all_classes, with_filler
 
 Array = np.ndarray
 
@@ -77,15 +78,19 @@ def setup_of(
     if len(names) == len(losses) == 1:
         loss = losses[0]
     tasks = tuple(
-        with_all_classes(
-            task_of(
-                target,
-                loss_name(losses[n] if n < len(losses) else losses[0]),
-                head[2] if head and len(train.y) == 1 else None,
-                output_shape=shapes[n],
-                softmax=head is not None and len(train.y) == 1 and head[1] == "softmax",
+        with_filler(
+            with_all_classes(
+                task_of(
+                    target,
+                    loss_name(losses[n] if n < len(losses) else losses[0]),
+                    head[2] if head and len(train.y) == 1 else None,
+                    output_shape=shapes[n],
+                    softmax=head is not None and len(train.y) == 1 and head[1] == "softmax",
+                ),
+                held_out.y[n],
             ),
-            held_out.y[n],
+            train.x[0],
+            target,
         )
         for n, target in enumerate(train.y)
     )
@@ -334,6 +339,7 @@ def _prototype(model: keras.Model, train: Data) -> keras.Model:
         surgery.copy_weights(model, prototype)
     for mine, theirs in zip(prototype.layers, model.layers, strict=False):
         mine.trainable = theirs.trainable
+    prototype = opened(prototype, train.x) or prototype
     if gives_a_dictionary(prototype):
         return keras.Model(prototype.inputs, prototype.outputs, name=prototype.name)
     return prototype

@@ -54,8 +54,12 @@ def _network(setup: Setup, fit: head.Fitting, padded: bool) -> keras.Model | Non
         steps = keras.layers.Masking(0.0)(inputs) if padded else inputs
     else:
         return None
-    if fit.task.per_step:
-        steps = keras.layers.LSTM(UNITS, return_sequences=True)(steps)
+    answers = setup.train.y[0].shape[1] if fit.task.per_step else 0
+    if answers == x.shape[1]:
+        lstm = keras.layers.LSTM(UNITS, return_sequences=True)
+        # Both ways only where the user's own may look ahead, too.
+        ahead = network.looks_ahead(setup.model)
+        steps = (keras.layers.Bidirectional(lstm) if ahead else lstm)(steps)
         return keras.Model(inputs, keras.layers.Dense(fit.width, fit.activation)(steps))
     # The mean over time and the end of a second pass, from the last step to the first, beside the
     # last output: what lies far back reaches the head by a short way, wherever it lies.
@@ -63,4 +67,7 @@ def _network(setup: Setup, fit: head.Fitting, padded: bool) -> keras.Model | Non
     mean = keras.layers.GlobalAveragePooling1D()(steps)
     first = keras.layers.LSTM(UNITS, go_backwards=True)(steps)
     all_three = keras.layers.Concatenate()([mean, last, first])
+    if fit.task.per_step:  # an answer of its own length
+        answer = keras.layers.RepeatVector(answers)(all_three)
+        all_three = keras.layers.LSTM(UNITS, return_sequences=True)(answer)
     return keras.Model(inputs, keras.layers.Dense(fit.width, fit.activation)(all_three))

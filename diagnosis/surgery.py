@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import random
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
 import numpy as np
+
+from lstm_oracle.diagnosis.subclassed import again, is_own_code, parts_of
 
 LayerEdit = Callable[[keras.layers.Layer], keras.layers.Layer | None]
 Front = Callable[[Any], Any]  # from an input's tensor to what the model is given in its place
@@ -44,18 +47,24 @@ def clone(model: keras.Model, edit: LayerEdit | None = None, *, seed: int = 0) -
     Raises
     ------
     NotCloneable
-        Where a layer, or a subclassed model, cannot be made from its own configuration.
+        Where a layer, or a subclassed model, cannot be made a second time.
     """
 
     def copy(layer: keras.layers.Layer) -> keras.layers.Layer:
         edited = None if edit is None else edit(layer)
-        return type(layer).from_config(_unbuilt(layer.get_config())) if edited is None else edited
+        if edited is not None:
+            return edited
+        try:
+            return type(layer).from_config(_unbuilt(layer.get_config()))
+        except Exception:  # a class of the user's own that does not say what it is made of
+            return again(layer)
 
     try:
-        with seeded(seed), _not_to_be_compiled(model):
+        with seeded(seed), _not_to_be_compiled(model), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the user has heard them of the user's own
             if isinstance(model, (keras.Sequential, _functional())):
                 return keras.models.clone_model(model, clone_function=copy, recursive=True)
-            return _clone_subclassed(model)
+            return again(model)
     except Exception as error:
         raise NotCloneable(
             f"model {model.name!r} cannot be built again from its configuration: {error}"
@@ -86,14 +95,12 @@ def _functional() -> type:
     return type(keras.Model(inputs=(i := keras.Input((1,))), outputs=i))
 
 
-def _clone_subclassed(model: keras.Model) -> keras.Model:
-    copy = type(model).from_config(model.get_config())
-    config = model.get_build_config()
-    if config is not None and not copy.built:
-        copy.build_from_config(config)
-    if len(copy.weights) != len(model.weights):
-        raise ValueError("its copy has other weights; give it a get_config that says all")
-    return copy
+def config_of(layer: keras.layers.Layer) -> dict[str, Any] | None:
+    """A layer's configuration; None for one of the user's own that has none."""
+    try:
+        return layer.get_config()
+    except NotImplementedError:
+        return None
 
 
 def copy_weights(source: keras.Model, target: keras.Model) -> bool:
@@ -133,8 +140,8 @@ def edit_config(change: Callable[[str, dict[str, Any]], bool]) -> LayerEdit:
     """
 
     def edit(layer: keras.layers.Layer) -> keras.layers.Layer | None:
-        config = layer.get_config()
-        if not _visit(type(layer).__name__, config, change):
+        config = config_of(layer)
+        if config is None or not _visit(type(layer).__name__, config, change):
             return None
         return type(layer).from_config(config)
 
@@ -202,17 +209,32 @@ def metrics_again(serialized: Any) -> Any:
         return None
 
 
-def all_layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
-    """Every layer, submodels and wrappers opened."""
+def graph_layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
+    """Every layer that a graph joins to others, submodels opened."""
     for layer in getattr(model, "layers", []):
         if isinstance(layer, keras.Model):
-            yield from all_layers(layer)
-            continue
+            yield from graph_layers(layer)
+        else:
+            yield layer
+
+
+def all_layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
+    """Every layer, submodels and wrappers opened."""
+    for layer in graph_layers(model):
         yield layer
-        for name in ("layer", "forward_layer", "backward_layer", "cell"):
-            inner = getattr(layer, name, None)
-            if isinstance(inner, keras.layers.Layer):
-                yield inner
+        yield from _inner(layer)
+
+
+def _inner(layer: keras.layers.Layer) -> Iterator[keras.layers.Layer]:
+    if is_own_code(layer):
+        for part in parts_of(layer):
+            yield part
+            yield from _inner(part)
+        return
+    for name in ("layer", "forward_layer", "backward_layer", "cell"):
+        inner = getattr(layer, name, None)
+        if isinstance(inner, keras.layers.Layer):
+            yield inner
 
 
 def carries_state(model: keras.Model) -> bool:
@@ -254,7 +276,7 @@ def head_of(model: keras.Model, output: int = 0) -> tuple[Any, str, int] | None:
     """
     if not getattr(model, "outputs", None):
         return None
-    layer = _producer(model.outputs[output])
+    layer = producer(model.outputs[output])
     activation = None
     while layer is not None and not layer.weights:
         if isinstance(layer, keras.layers.Softmax):
@@ -263,7 +285,7 @@ def head_of(model: keras.Model, output: int = 0) -> tuple[Any, str, int] | None:
             activation = activation or _name(layer.activation)
         elif not isinstance(layer, (keras.layers.Dropout, keras.layers.Reshape)):
             return None
-        layer = _producer(layer.input) if not isinstance(layer.input, list) else None
+        layer = producer(layer.input) if not isinstance(layer.input, list) else None
     inner = getattr(layer, "layer", layer)  # TimeDistributed(Dense)
     if isinstance(inner, keras.Model):
         return head_of(inner)
@@ -273,7 +295,18 @@ def head_of(model: keras.Model, output: int = 0) -> tuple[Any, str, int] | None:
     return layer, activation if own == "linear" and activation else own, _width(inner)
 
 
-def _producer(tensor: Any) -> Any:
+def head_names(model: keras.Model) -> set[str]:
+    """The names of the last layers with weights before the outputs, and of what they wrap."""
+    outputs = getattr(model, "outputs", None) or ()
+    heads = [head_of(model, n) for n in range(len(outputs))]
+    layers = [found[0] for found in heads if found is not None]
+    return {
+        part.name for a in layers for part in (a, getattr(a, "layer", None)) if part is not None
+    }
+
+
+def producer(tensor: Any) -> Any:
+    """The layer that a tensor of a graph comes from; None where it is none."""
     history = getattr(tensor, "_keras_history", None)
     return None if history is None else history.operation
 

@@ -20,6 +20,7 @@ Array = np.ndarray
 Kind = Literal["regression", "binary", "multiclass"]
 
 AT_THE_END = 0.9  # of the steps that look like padding: more between real ones, and it is content
+ALONE = 0.99  # of the padded steps have a class that fills up, and none of the others
 MANY_STEPS = 8  # in fewer, the same few numbers stand at both ends by chance
 _CLASS_LOSSES = ("crossentropy", "hinge", "focal")
 
@@ -33,6 +34,7 @@ class Task:
     coding: Literal["values", "labels", "one-hot"]
     mean: Array  # of the training targets, per column (regression)
     per_step: bool  # one target per time step
+    filler: int | None = None  # the class that stands at padded steps alone
 
     @property
     def class_count(self) -> int:
@@ -40,10 +42,14 @@ class Task:
         return len(self.classes)
 
     def blank(self, y: Array) -> Array | None:
-        """(B,) or (B, T), True where a one-hot target is all zeros: padding; None where none is."""
-        if self.coding != "one-hot":
-            return None
-        empty = np.asarray(y).sum(-1) == 0
+        """(B,) or (B, T), True where a target only fills up; None where none does.
+
+        A one-hot target of zeros, or the class that stands at padded steps alone.
+        """
+        y = np.asarray(y)
+        empty = y.sum(-1) == 0 if self.coding == "one-hot" else np.zeros(y.shape[:2], bool)
+        if self.filler is not None:
+            empty |= self.labels(y).reshape(empty.shape) == self.filler
         return empty if empty.any() else None
 
     def labels(self, y: Array) -> Array:
@@ -161,6 +167,19 @@ def with_all_classes(task: Task, y: Array) -> Task:
         return task
     classes = np.unique(np.concatenate([task.classes, np.unique(y).astype(task.classes.dtype)]))
     return replace(task, classes=classes, kind="binary" if len(classes) == 2 else "multiclass")
+
+
+def with_filler(task: Task, x: Array, y: Array) -> Task:
+    """The task with the class noted that padded steps have, and no others."""
+    padding = padding_of(x) if task.per_step and task.class_count > 2 else None
+    if padding is None or padding.steps.shape != y.shape[:2]:
+        return task
+    labels = task.labels(y).reshape(y.shape[:2])
+    most = int(np.bincount(labels[padding.steps]).argmax())
+    inside, elsewhere = (
+        float((labels[steps] == most).mean()) for steps in (padding.steps, ~padding.steps)
+    )
+    return replace(task, filler=most) if inside > ALONE and elsewhere < 1 - ALONE else task
 
 
 def _is_one_hot(y: Array, *, padded: bool = False) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 
 import keras
 
+from lstm_oracle.diagnosis import surgery
 from lstm_oracle.diagnosis.setup import Setup
 
 # Entries of a configuration that are not arguments to type, or belong to one run alone.
@@ -53,8 +54,11 @@ def call(layer: keras.layers.Layer) -> str:
     >>> call(keras.layers.Bidirectional(keras.layers.LSTM(4), merge_mode="sum"))
     'keras.layers.Bidirectional(keras.layers.LSTM(4), merge_mode="sum")'
     """
+    config = surgery.config_of(layer)
+    if config is None:
+        return f"{type(layer).__name__}(...)"
     inner = _inner(layer)
-    config = {k: v for k, v in layer.get_config().items() if k not in _INNER}
+    config = {k: v for k, v in config.items() if k not in _INNER}
     room = "keras.layers." if type(layer).__module__.startswith("keras.") else ""
     return room + _call(type(layer), config, inner)
 

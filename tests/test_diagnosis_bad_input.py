@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import pytest
 
@@ -51,10 +53,11 @@ class Raises(keras.layers.Layer):
 
 
 class Unrepeatable(keras.Model):
-    """Cannot be built a second time: its constructor takes what its configuration lacks."""
+    """Cannot be built a second time: it holds what cannot be copied."""
 
     def __init__(self, units):
         super().__init__()
+        self.lock = threading.Lock()
         self.lstm = keras.layers.LSTM(units)
         self.head = keras.layers.Dense(CLASSES, activation="softmax")
 
@@ -67,7 +70,7 @@ def raising_loss(y, prediction):
 
 
 def unrepeatable():
-    one = Unrepeatable(3)
+    one = Unrepeatable(np.int64(3))
     one.compile("adam", "sparse_categorical_crossentropy")
     return one
 

@@ -13,21 +13,33 @@ from faults import (
     Case,
     add,
     batch,
+    chrono,
     clipped,
     clipped_at_zero,
+    crop,
     fewer,
     forget_bias,
+    history,
     holes,
     layer,
     learning_rate,
+    long_recall,
+    lossy,
+    misaligned,
     narrow,
     noisy_few,
+    one_against_rest,
+    outliers,
     oversized,
     pad_more,
+    pooled,
+    quiet_tail,
+    rare_events,
     scaled,
     tiny_batch,
     unbounded,
     unchanged,
+    weighted,
 )
 from healthy import NOISE, Healthy, with_
 from tasks import TASKS, Recipe
@@ -110,6 +122,63 @@ later("mask-deletes-a-code", "masking", lambda r, level: r.but(mask_zero=True),
 later("mask-deletes-quiet-steps", "masking", lambda r, level: r.but(masking=0.0),
       {"filtered": [0], "labelling": [0]}, prepare=clipped_at_zero)  # fmt: skip
 
+# ---- uneven classes ---------------------------------------------------------------------------
+
+
+def one_or_not(recipe: Recipe, level: tuple[int, float]) -> Recipe:
+    return one_against_rest(recipe, level).but(
+        epochs=max(5, recipe.epochs // 2), optimizer_arguments={"learning_rate": 3e-3}
+    )
+
+
+def one_of_most(recipe: Recipe, level: tuple[int, int]) -> Recipe:
+    """One class as it was; of each of the others so many."""
+    label, count = level
+    kept = [
+        np.flatnonzero(recipe.y == number)[: None if number == label else count]
+        for number in range(recipe.classes)
+    ]
+    rows = np.random.default_rng(5).permutation(np.concatenate(kept))
+    return recipe.but(x=recipe.x[rows], y=recipe.y[rows])
+
+
+def weighted_all(recipe: Recipe, level: Any) -> Recipe:
+    share = np.bincount(recipe.y, minlength=recipe.classes) / len(recipe.y)
+    weights = {number: float(1 / (recipe.classes * p)) for number, p in enumerate(share)}
+    return recipe.but(fit={**recipe.fit, "class_weight": weights})
+
+
+def rare_steps(recipe: Recipe, level: float) -> Recipe:
+    """For each step: is the sum of the last three inputs above a level that is seldom reached?"""
+
+    def labels(x: np.ndarray) -> np.ndarray:
+        total = sum(np.pad(x[..., 0], ((0, 0), (lag, 0)))[:, : x.shape[1]] for lag in range(3))
+        return (total > level).astype(np.int32)
+
+    return recipe.but(
+        y=labels(recipe.x)[..., None], truth=labels(recipe.x_test),
+        epochs=5, optimizer_arguments={"learning_rate": 3e-3},
+    )  # fmt: skip
+
+
+def weighted_steps(recipe: Recipe, level: float) -> Recipe:
+    share = float(recipe.y.mean())
+    weights = np.where(recipe.y[..., 0] == 1, 0.5 / share, 0.5 / (1 - share))
+    return recipe.but(fit={**recipe.fit, "sample_weight": weights})
+
+
+later("rare-class-later", "class-imbalance", unchanged,
+      {"digits": [(5, 0.05)], "names": [(0, 0.06)], "text": [(1, 0.04), (0, 0.08)],
+       "recall": [(2, 0.05)], "waves": [(1, 0.05)]},
+      prepare=one_or_not, repair=weighted, also=("under-trained",))  # fmt: skip
+later("rare-event-later", "class-imbalance", unchanged, {"events": [(1, 0.02)]},
+      prepare=rare_events, repair=weighted, also=("under-trained",))  # fmt: skip
+later("one-of-most", "class-imbalance", unchanged,
+      {"names": [(0, 20)], "digits": [(3, 6)]},
+      prepare=one_of_most, repair=weighted_all, also=("under-trained",))  # fmt: skip
+later("rare-steps", "class-imbalance", unchanged, {"labelling": [3.0, 2.4]},
+      prepare=rare_steps, repair=weighted_steps, also=("under-trained",))  # fmt: skip
+
 # ---- too few, too large, too small ------------------------------------------------------------
 
 later("few-sequences", "insufficient-data", fewer,
@@ -124,6 +193,9 @@ later("oversized-later", "too-large", oversized,
 later("narrow-later", "too-small", narrow,
       {"digits": [(4, 0)], "text": [(2, 0)], "waves": [(3, 0)],
        "filtered": [(1, 0)]})  # fmt: skip
+later("narrow-still", "too-small", narrow,
+      {"digits": [(3, 0)], "recall": [(2, 0)], "names": [(24, 1)], "vowels": [(2, 0)],
+       "labelling": [(2, 0)], "waves": [(2, 0)], "sine": [(1, 0)]})  # fmt: skip
 
 # ---- scale ------------------------------------------------------------------------------------
 
@@ -176,6 +248,26 @@ def row_lost(recipe: Recipe, level: float) -> Recipe:
 
 later("row-lost", "data-quality", row_lost, {"digits": [0.3]},
       remediable=False)  # fmt: skip
+later("misaligned-later", "data-quality", misaligned,
+      {"text": [1.0], "recall": [-1], "labelling": [1.0, -2], "vowels": [1.0], "filtered": [1.0],
+       "events": [0.8]},
+      remediable=False, also=("no-signal",))  # fmt: skip
+later("lossy-cast-later", "data-quality", lossy, {"sunspots": ["int32 xy"]},
+      remediable=False, also=("no-signal",))  # fmt: skip
+later("holes-later", "data-quality", holes,
+      {"filtered": [(0.02, np.nan)], "digits": [(0.01, np.nan)], "events": [(0.02, np.inf)],
+       "co2": [(0.02, np.nan)]})  # fmt: skip
+
+# ---- windows ----------------------------------------------------------------------------------
+
+later("short-history-later", "window", lambda r, level: crop(r, (-level["kept"], 0)),
+      {"sine": [{"lag": 12, "window": 16, "kept": 4}, {"lag": 3, "window": 6, "kept": 1}],
+       "filtered": [{"lag": 7, "window": 8, "kept": 6}],
+       "co2": [{"window": 40, "kept": 8}]},
+      prepare=history, remediable=False, also=("no-signal",))  # fmt: skip
+later("short-window-later", "window", crop,
+      {"sunspots": [(-1, 0)]},
+      remediable=False, also=("no-signal", "input-encoding"))  # fmt: skip
 
 # ---- gradients --------------------------------------------------------------------------------
 
@@ -202,6 +294,24 @@ later("amid-noise", "vanishing-gradient", unchanged,
       also=("initialization", "window", "masking", "wiring"))  # fmt: skip
 later("forget-gate-shut", "vanishing-gradient", forget_bias, {"text": [-6.0], "waves": [-7.0]},
       also=("initialization",))  # fmt: skip
+
+later("forget-gate-nearly-shut", "vanishing-gradient", forget_bias,
+      {"recall": [-4.0]},
+      also=("initialization",))  # fmt: skip
+later("long-lag-later", "vanishing-gradient", unchanged, {"recall": [90]},
+      prepare=long_recall, repair=chrono, also=("initialization", "window"))  # fmt: skip
+later("quiet-tail-later", "vanishing-gradient", unchanged,
+      {"digits": [55], "vowels": [40], "events": [40], "adding": [50]},
+      prepare=quiet_tail, repair=pooled,
+      also=("initialization", "window", "masking", "wiring"))  # fmt: skip
+later("unbounded-still", "exploding-gradient", unbounded,
+      {"text": [{"gain": 1.6, "rate": 0.3}], "digits": [{"gain": 1.6, "rate": 0.5}],
+       "events": [{"gain": 2.0, "rate": 0.1}]},
+      repair=clipped, also=("activation", "initialization", "learning-rate-high"))  # fmt: skip
+later("outlier-targets-later", "exploding-gradient", outliers,
+      {"sunspots": [1e3], "elnino": [3e2], "adding": [100], "filtered": [1e3]},
+      repair=clipped,
+      also=("data-quality", "data-scale", "learning-rate-high"))  # fmt: skip
 
 # ---- optimizer --------------------------------------------------------------------------------
 

@@ -257,6 +257,26 @@ TABLE: tuple[Intervention, ...] = (
         network.seeing_all_steps,
         1,
     ),
+    Intervention(
+        "turn-back",
+        "wiring",
+        "LSTM080",
+        "Put the outputs of the layer that reads backwards into the order of the steps: it gives "
+        "the last step first.",
+        "backward = keras.ops.flip(backward, axis=1)   # or keras.layers.Bidirectional",
+        network.turned_back,
+        1,
+    ),
+    Intervention(
+        "dense-head",
+        "wiring",
+        "LSTM080",
+        "Put a Dense layer behind the last recurrent layer, and give that more units: its output "
+        "is its memory, between -1 and 1, and no answer.",
+        "",
+        head.dense_head,
+        1,
+    ),
     Intervention("wider", "too-small", "LSTM090", "Use more units.", "", network.wider, 3),
 )
 

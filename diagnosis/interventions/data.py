@@ -121,9 +121,11 @@ def class_weights(setup: Setup) -> Setup | None:
         weight = _of_steps(setup.train, task)
         real = weight.reshape(-1) > 0
     counts = np.bincount(labels[real], minlength=task.class_count)
-    if counts.min() == 0 or counts.max() < 3 * counts.min() or setup.class_weight is not None:
+    judged = np.arange(len(counts)) != task.filler
+    low, high = counts[judged].min(), counts[judged].max()
+    if low == 0 or high < 3 * low or setup.class_weight is not None:
         return None
-    weights = counts.sum() / (len(counts) * counts)
+    weights = counts.sum() / (judged.sum() * np.maximum(counts, 1))
     if task.per_step:
         weighted = (weight * weights[labels].reshape(weight.shape)).astype(np.float32)
         return setup.changed(train=Data(setup.train.x, setup.train.y, weighted))

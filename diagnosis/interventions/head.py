@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import keras
@@ -15,6 +15,7 @@ from lstm_oracle.diagnosis.task import Task, left_out
 
 Array = np.ndarray
 
+LEAST_UNITS = 16  # of a layer that was the answer itself, and is to remember
 _ALIASES = {
     "mse": "mean_squared_error",
     "mae": "mean_absolute_error",
@@ -70,7 +71,7 @@ def fitting(setup: Setup) -> Fitting:
         width = 1 if binary else task.class_count
         loss = "binary_crossentropy" if binary else "sparse_categorical_crossentropy"
         activation = "sigmoid" if binary else "softmax"
-        coded = Task(task.kind, np.arange(task.class_count), "labels", task.mean, task.per_step)
+        coded = replace(task, classes=np.arange(task.class_count), coding="labels")
 
     def code(data: Data) -> Data:
         y = data.y[0]
@@ -96,15 +97,43 @@ def repair_head(setup: Setup) -> Setup | None:
     model = _with_head(setup.model, head[0], fit.width, fit.activation)
     if model is None:
         return None
+    return _with_fitting(setup, model, fit)
+
+
+def ends_in_a_state(model: keras.Model) -> keras.layers.Layer | None:
+    """The recurrent layer whose own output is the answer; None where another layer gives it."""
+    outputs = getattr(model, "outputs", None)
+    layer = surgery.producer(outputs[0]) if outputs and len(outputs) == 1 else None
+    return layer if isinstance(layer, surgery.RECURRENT) else None
+
+
+def dense_head(setup: Setup) -> Setup | None:
+    """A Dense layer behind the recurrent layer that is the answer itself, which gets more units."""
+    last = ends_in_a_state(setup.model)
+    if last is None or len(setup.tasks) != 1 or not hasattr(last, "units"):
+        return None
+    fit = fitting(setup)
+    config = last.get_config() | {"units": max(LEAST_UNITS, last.units)}
+
+    def edit(layer: Any) -> Any:
+        if layer.name != last.name:
+            return None
+        dense = keras.layers.Dense(fit.width, activation=fit.activation)
+        return keras.Sequential([type(last).from_config(config), dense], name=last.name)
+
+    try:
+        model = surgery.clone(setup.model, edit)
+    except surgery.NotCloneable:
+        return None
+    surgery.copy_matching_weights(setup.model, model)
+    return _with_fitting(setup, model, fit)
+
+
+def _with_fitting(setup: Setup, model: keras.Model, fit: Fitting) -> Setup:
     return setup.changed(
-        model=model,
-        loss=fit.loss,
-        loss_weights=None,
-        tasks=(fit.task,),
-        class_weight=None,
-        train=fit.train,
-        held_out=fit.held_out,
-    )
+        model=model, loss=fit.loss, loss_weights=None, tasks=(fit.task,), class_weight=None,
+        train=fit.train, held_out=fit.held_out,
+    )  # fmt: skip
 
 
 def _with_head(

@@ -72,15 +72,14 @@ def _initialized(setup: Setup, initializers: dict[str, str]) -> Setup | None:
 
 def gate_activations(setup: Setup) -> Setup | None:
     """tanh for the candidate and the cell, sigmoid for the gates; relu in hidden Dense layers."""
-    head = surgery.head_of(setup.model)
-    head_name = head[0].name if head else ""
+    heads = surgery.head_names(setup.model)
 
     def change(name: str, config: dict[str, Any]) -> bool:
         wanted = {}
         if "recurrent_activation" in config:
             wanted = {"activation": "tanh", "recurrent_activation": "sigmoid"}
         elif name == "Dense" and config.get("activation") in ("sigmoid", "softmax", "tanh"):
-            wanted = {"activation": "relu"} if config["name"] != head_name else {}
+            wanted = {"activation": "relu"} if config["name"] not in heads else {}
         changed = {k: v for k, v in wanted.items() if config[k] != v}
         config.update(changed)
         return bool(changed)
@@ -447,8 +446,12 @@ def seeing_all_steps(setup: Setup) -> Setup | None:
 
 def _turned(setup: Setup) -> Setup | None:
     x = setup.train.x[0]
-    per_step = any(task.per_step for task in setup.tasks)
-    if per_step or len(setup.train.x) != 1 or x.ndim < 2 or x.shape[1] < SHORT:
+    # An answer of its own length is given after the whole of what is read.
+    in_step = any(
+        task.per_step and y.shape[1] == x.shape[1]
+        for task, y in zip(setup.tasks, setup.train.y, strict=True)
+    )
+    if in_step or len(setup.train.x) != 1 or x.ndim < 2 or x.shape[1] < SHORT:
         return None
     if any(isinstance(a, keras.layers.Bidirectional) for a in surgery.all_layers(setup.model)):
         return None
@@ -462,6 +465,51 @@ def _turned(setup: Setup) -> Setup | None:
         return did
 
     return _edited(setup, change)
+
+
+def looks_ahead(model: keras.Model) -> bool:
+    """Whether a layer reads from the last step to the first."""
+    return any(getattr(layer, "go_backwards", False) for layer in surgery.all_layers(model))
+
+
+def left_turned(model: keras.Model) -> list[keras.layers.Layer]:
+    """Layers that read from the end and give all steps, in that order: the last step first."""
+    return [
+        layer
+        for layer in surgery.graph_layers(model)
+        if isinstance(layer, surgery.RECURRENT) and layer.go_backwards and layer.return_sequences
+    ]
+
+
+def turned_back(setup: Setup) -> Setup | None:
+    """What was read from the end, put back into the order of the steps."""
+    names = {layer.name for layer in left_turned(setup.model)}
+
+    def edit(layer: Any) -> Any:
+        if layer.name not in names:
+            return None
+        again = type(layer).from_config(layer.get_config())
+        return keras.Sequential([again, TurnedBack()], name=layer.name)
+
+    try:
+        return setup.changed(model=surgery.twin(setup.model, edit)) if names else None
+    except surgery.NotCloneable:
+        return None
+
+
+@keras.saving.register_keras_serializable(package="lstm_oracle")
+class TurnedBack(keras.layers.Layer):
+    """Steps (B, T, ...) in the reversed order."""
+
+    supports_masking = True
+
+    def call(self, x: Any) -> Any:
+        """The last step first."""
+        return keras.ops.flip(x, axis=1)
+
+    def compute_mask(self, x: Any, mask: Any = None) -> Any:
+        """Likewise."""
+        return None if mask is None else keras.ops.flip(mask, axis=1)
 
 
 def pool_all_steps(setup: Setup) -> Setup | None:
