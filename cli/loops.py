@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import linecache
+import math
 from collections.abc import Iterator
 from types import FrameType
 from typing import Any
@@ -46,13 +47,47 @@ def calls_of(frame: FrameType) -> int:
     return times
 
 
-def _call_at(tree: ast.AST, line: int) -> tuple[ast.Call, list[Any]] | None:
-    """The call of a `fit` that spans a line, and the loops of its function around it."""
+def passes_of(frame: FrameType, method: str) -> tuple[int | None, int]:
+    """How often a call that feeds parts is made, and how often all parts are passed over.
+
+    None for the first where a loop's length is not known; the second is the product of the loops
+    outside of the outermost one that chooses what is fed.
+    """
+    source = "".join(linecache.getlines(frame.f_code.co_filename))
+    try:
+        found = _call_at(ast.parse(source), frame.f_lineno, method)
+    except SyntaxError:
+        return None, 1
+    if found is None:
+        return None, 1
+    call, loops = found
+    names = frame.f_globals | frame.f_locals
+    lengths = [_length(loop, names) for loop in loops]
+    fed = set().union(*(_names(a) for a in (*call.args, *(k.value for k in call.keywords))))
+    choosing = [n for n, loop in enumerate(loops) if fed & _given_by(loop)]
+    outside = lengths[: min(choosing, default=len(loops))]
+    total = None if None in lengths or not loops else math.prod(n or 1 for n in lengths)
+    return total, math.prod(n or 1 for n in outside)
+
+
+def _given_by(loop: Any) -> set[str]:
+    """The names that a loop gives values to, those of the loops in it apart."""
+    inner = {
+        name
+        for node in ast.walk(loop)
+        if isinstance(node, _LOOPS) and node is not loop
+        for name in _assigned(node)
+    }
+    return _assigned(loop) - inner
+
+
+def _call_at(tree: ast.AST, line: int, method: str = "fit") -> tuple[ast.Call, list[Any]] | None:
+    """The call of a method that spans a line, and the loops of its function around it."""
 
     def look(node: Any, loops: list[Any]) -> Iterator[tuple[ast.Call, list[Any]]]:
         if isinstance(node, (ast.FunctionDef, ast.Lambda, ast.ClassDef)):
             loops = []
-        if _is_fit(node) and node.lineno <= line <= (node.end_lineno or line):
+        if _calls(node, method) and node.lineno <= line <= (node.end_lineno or line):
             yield node, loops
         for child in ast.iter_child_nodes(node):
             inside = isinstance(node, _LOOPS) and child in node.body
@@ -61,11 +96,11 @@ def _call_at(tree: ast.AST, line: int) -> tuple[ast.Call, list[Any]] | None:
     return next(look(tree, []), None)
 
 
-def _is_fit(node: ast.AST) -> Any:
+def _calls(node: ast.AST, method: str) -> Any:
     return (
         isinstance(node, ast.Call)
         and isinstance(node.func, ast.Attribute)
-        and node.func.attr == "fit"
+        and node.func.attr == method
     )
 
 
@@ -85,6 +120,11 @@ def _assigned(loop: ast.AST) -> set[str]:
 
 def _passes(loop: ast.AST, names: dict[str, Any]) -> int:
     """How often a loop over a range goes round; 1 for any other."""
+    return _length(loop, names) or 1
+
+
+def _length(loop: ast.AST, names: dict[str, Any]) -> int | None:
+    """How often a loop over a range goes round; None where that is not known."""
     over = getattr(loop, "iter", None)
     if not (
         isinstance(over, ast.Call)
@@ -92,11 +132,11 @@ def _passes(loop: ast.AST, names: dict[str, Any]) -> int:
         and over.func.id == "range"
         and not over.keywords
     ):
-        return 1
+        return None
     try:
         return max(1, len(range(*(_whole_number(a, names) for a in over.args))))
     except (TypeError, ValueError, ZeroDivisionError):
-        return 1
+        return None
 
 
 def _whole_number(node: ast.AST, names: dict[str, Any]) -> int:

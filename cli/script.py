@@ -21,6 +21,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from lstm_oracle.cli.batches import WRITING, Batches
 from lstm_oracle.cli.errors import CommandError
 from lstm_oracle.cli.loops import calls_of
 
@@ -70,6 +71,7 @@ def run_until_fit(
             interception.reraise()
             if not interception.done:
                 raise CommandError(_failed(path, error)) from error
+    interception.of_batches()
     interception.reraise()
     if not interception.done:
         raise CommandError(_without_fit(path, interception, ended))
@@ -128,7 +130,9 @@ class _Interception:
         self.result: Any = None
         self.error: BaseException | None = None
         self.seen_keras = False
-        self._keras: ModuleType | None = None
+        self._keras: Any = None
+        self._originals: dict[str, Any] = {}  # methods of keras.Model's own
+        self._batches: Batches | None = None
         self._finder = _WhenImported("keras", self._replace)
 
     def __enter__(self) -> None:
@@ -158,25 +162,64 @@ class _Interception:
                 return original(model, *positional, **named)
             bound = inspect.signature(original).bind(model, *positional, **named)
             bound.apply_defaults()
-            self._instead(model, dict(bound.arguments), calls_of(sys._getframe(1)))
+            given, times = dict(bound.arguments), calls_of(sys._getframe(1))
+            self._instead(model, lambda: arguments_of_diagnose(given, times))
             raise _Stop
 
         module.Model.fit = fit
+        self._replace_batches(module)
 
-    def _instead(self, model: Any, arguments: dict[str, Any], times: int) -> None:
+    def _replace_batches(self, module: ModuleType) -> None:
+        def train_on_batch(model: Any, *positional: Any, **named: Any) -> Any:
+            if self._batches is None:
+                self._batches = Batches(model, sys._getframe(1))
+            if model is not self._batches.model:
+                raise _Stop  # another model's turn: one at a time
+            told, last = self._batches.take(*positional, **named)
+            if last:
+                self.of_batches()
+                raise _Stop
+            return told
+
+        module.Model.train_on_batch = train_on_batch
+        for name in WRITING:
+            self._writing(module, name)
+
+    def _writing(self, module: ModuleType, name: str) -> None:
+        original = getattr(module.Model, name)
+
+        def written(model: Any, *positional: Any, **named: Any) -> Any:
+            if self._batches is not None and model is self._batches.model:
+                self.of_batches()
+                raise _Stop
+            return original(model, *positional, **named)
+
+        self._originals[name] = vars(module.Model).get(name)
+        setattr(module.Model, name, written)
+
+    def of_batches(self) -> None:
+        """Diagnose what was fed batch by batch, if anything was."""
+        if self._batches is not None:
+            self._instead(self._batches.model, self._batches.arguments)
+
+    def _instead(self, model: Any, arguments: Callable[[], dict[str, Any]]) -> None:
         if self.done:  # the script has swallowed the stop and goes on
             return
         self.done = True
         self._put_back()
         try:
-            self.result = self.diagnose(model, arguments_of_diagnose(arguments, times))
+            self.result = self.diagnose(model, arguments())
         except BaseException as error:
             self.error = error
 
     def _put_back(self) -> None:
-        # `fit` is inherited: what was put in its way is taken out again.
-        if self._keras is not None and "fit" in vars(self._keras.Model):
-            del self._keras.Model.fit
+        # Most are inherited: what was put in their way is taken out again.
+        for name in ("fit", "train_on_batch", *WRITING) if self._keras is not None else ():
+            before = self._originals.get(name)
+            if before is not None:
+                setattr(self._keras.Model, name, before)
+            elif name in vars(self._keras.Model):
+                delattr(self._keras.Model, name)
 
 
 class _WhenImported(importlib.abc.MetaPathFinder):

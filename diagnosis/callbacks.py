@@ -14,6 +14,11 @@ from lstm_oracle.diagnosis.setup import Plateau, Setup
 from lstm_oracle.diagnosis.task import as_list
 
 
+def stops_early(given: Any) -> bool:
+    """Whether one of them ends a training before its last epoch."""
+    return any(isinstance(c, keras.callbacks.EarlyStopping) for c in as_list(given))
+
+
 def stopped_early(lab: Lab, user: Setup, callbacks: Any, seed: int) -> Setup | None:
     """The set-up with the epochs that EarlyStopping would leave it, where that is under half."""
     stoppers = [c for c in as_list(callbacks) if isinstance(c, keras.callbacks.EarlyStopping)]

@@ -292,6 +292,10 @@ class _Examiner:
             self.findings += learnt.findings
             self.not_a_bug += learnt.not_a_bug
         self.better = self.better or learnt.setup
+        if not self._bad() and not callbacks.stops_early(self.callbacks):
+            found, sooner = generalization.too_sure(setup, run)
+            self.findings += found
+            self.better = sooner or self.better
         if not self._bad() and max(run.generalized, outcome.reference.generalized) < LITTLE:
             self.findings += examination.hardly_used_table(self.setup)
         return True

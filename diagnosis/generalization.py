@@ -20,6 +20,8 @@ from lstm_oracle.diagnosis.setup import Setup
 APART = 0.25  # of skill, between training and held-out data: then the reason is looked for
 SMALL = 200  # training sequences: with fewer, more of them may well help
 LONGER = 1.3  # times as many updates: fewer show nothing new
+SEEN = 0.8  # of the updates that the user would make
+SURE = 0.9  # of a constant's loss: what the loss was below once
 FEW = 60  # held-out sequences: with fewer, one split's skill may be off by 0.15 by chance alone
 
 
@@ -81,6 +83,41 @@ def to_its_end(lab: Lab, setup: Setup, run: Run, *, seed: int) -> Run:
         return run
     lab.say(f"training the set-up as it is for {steps} updates")
     return lab.train(setup, steps=steps, seed=seed)
+
+
+def too_sure(setup: Setup, run: Run) -> tuple[list[Finding], Setup | None]:
+    """Whether held-out classes are told apart while their loss ends worse than a constant's.
+
+    With it the set-up that stops where the loss was lowest. Asked of a training that was seen to
+    its end.
+    """
+    task, surprise = setup.tasks[0], run.surprise
+    whole = run.steps[-1] >= SEEN * setup.total_steps and len(setup.held_out) >= FEW
+    if surprise is None or not np.isfinite(surprise).all() or not whole or run.diverged:
+        return [], None
+    shares = np.bincount(task.labels(setup.train.y[0]), minlength=task.class_count)
+    constant = task.surprise(
+        setup.held_out.y[0], np.tile(shares / shares.sum(), (len(setup.held_out), 1))
+    )
+    best, end = int(surprise.argmin()), float(surprise[run.end].mean())
+    if not (end > constant and surprise[best] < SURE * constant):
+        return [], None
+    epochs = max(1, round(int(run.steps[best]) / setup.steps_per_epoch))
+    text = "Stop where the held-out loss is lowest."
+    finding = Finding(
+        "LSTM091", "too-large", "warning", 0.6,
+        f"The held-out loss falls to {surprise[best]:.2f} in epoch {epochs} and ends at {end:.2f}, "
+        f"worse than a constant's {constant:.2f}: the classes are still told apart (skill "
+        f"{run.generalized:.2f}), but the network is far too sure of them.",
+        (Evidence("held-out cross-entropy at its lowest", round(float(surprise[best]), 3)),
+         Evidence("held-out cross-entropy at the end", round(end, 3), round(constant, 3),
+                  "that of a constant")),
+        Remedy("stop-early", text,
+               'keras.callbacks.EarlyStopping("val_loss", patience=5, restore_best_weights=True)',
+               True, round(1 - end / constant, 3), round(1 - float(surprise[best]) / constant, 3)),
+        "The held-out loss at the end is lower than a constant's.",
+    )  # fmt: skip
+    return [finding], setup.changed(epochs=epochs)
 
 
 def _to_the_end(

@@ -40,6 +40,7 @@ class Run:
     held_out_skill: Array
     steps_per_second: float
     complete: bool = True  # False where the clock cut it short
+    surprise: Array | None = None  # mean -log of held-out probabilities; NaN where there are none
 
     @property
     def fitted(self) -> float:
@@ -135,7 +136,7 @@ class Lab:
         )
         checks |= {steps} if every or steps < LONG else set(_near_the_end(steps))
         losses: list[float] = []
-        skills: list[tuple[int, float, float]] = []
+        skills: list[tuple[int, float, float, float]] = []
         seconds = 0.0  # of the updates alone, without the first, which may compile
         batches = _batches(data, setup, order)
         plateau = _OnPlateau(bench.model.optimizer, setup)
@@ -151,11 +152,12 @@ class Lab:
             if stop:
                 break
         rate = (len(losses) - 1) / max(1e-6, seconds)
-        at, train, held_out = (np.asarray(column) for column in zip(*skills, strict=True))
+        at, train, held_out, surprise = (np.asarray(part) for part in zip(*skills, strict=True))
         complete = len(losses) == steps or not np.isfinite(losses[-1])
-        return Run(np.asarray(losses), at, train, held_out, rate, complete)
+        return Run(np.asarray(losses), at, train, held_out, rate, complete, surprise)
 
-    def _skills(self, model: keras.Model, setup: Setup, probe: Data) -> tuple[float, float]:
+    def _skills(self, model: keras.Model, setup: Setup, probe: Data) -> tuple[float, float, float]:
+        """Skill on training and held-out data, and the surprise at the latter."""
         held_out = setup.held_out.take(np.arange(min(EVALUATED, len(setup.held_out))))
         if surgery.carries_state(model):
             most = np.arange(MOST_BATCHES * setup.batch_size)
@@ -172,6 +174,9 @@ class Lab:
         return (
             _skill(guesses[0], setup, probe, scaled=setup.y_scale is not None),
             _skill(guesses[1], setup, held_out),
+            setup.tasks[0].surprise(held_out.y[0], guesses[1][0])
+            if len(guesses[1]) == 1
+            else np.nan,
         )
 
     def _bench(self, setup: Setup, seed: int) -> _Bench:

@@ -96,6 +96,22 @@ class Task:
             return self._r_squared(truth, p, keep)
         return self._balanced(truth, self.decided(p), keep)
 
+    def surprise(self, y: Array, predictions: Array) -> float:
+        """The mean of -log of the probability given to the true class.
+
+        NaN where there are no classes, a target for each step, or no probabilities.
+        """
+        p = np.asarray(predictions, np.float64)
+        if self.kind == "regression" or self.per_step or p.ndim != 2:
+            return np.nan
+        if p.shape[1] == 1:
+            p = np.concatenate([1 - p, p], 1)
+        whole = np.allclose(p.sum(1), 1, atol=1e-3) and p.min() >= 0
+        if p.shape[1] != self.class_count or not whole:
+            return np.nan
+        of_the_true = p[np.arange(len(p)), self.labels(y)]
+        return float(-np.log(np.maximum(of_the_true, 1e-7)).mean())  # as Keras clips it
+
     def _r_squared(self, y: Array, p: Array, keep: Array) -> float:
         if p.size != y.size:
             return -1.0  # a shape that only broadcasting makes comparable predicts nothing

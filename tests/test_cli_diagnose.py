@@ -348,6 +348,70 @@ def test_fewer_fits_than_asked_for_are_counted(write, seen, capfd):
     assert "called fit 1 times" in err
 
 
+IN_BATCHES = """\
+for epoch in range(3):
+    model.reset_metrics()
+    for i in range(0, len(x), 8):
+        loss = model.train_on_batch(x[i:i + 8], y[i:i + 8])
+raise ValueError("never reached")
+"""
+
+
+def test_a_loop_over_batches_is_diagnosed_as_a_whole(write, seen, capfd):
+    assert command(capfd, "--script", write(IN_BATCHES))[0] == 0
+    (given,) = seen
+    assert (given["x"].shape, given["y"].shape) == ((24, 4, 2), (24,))
+    assert (given["epochs"], given["batch_size"], given["shuffle"]) == (3, 8, False)
+
+
+def test_batches_drawn_at_random_count_all_updates(write, seen, capfd):
+    body = """
+    for step in range(30):
+        rows = rng.integers(0, 24, 6)
+        model.train_on_batch(x[rows], y[rows], class_weight={0: 1.0, 1: 2.0})
+    """
+    assert command(capfd, "--script", write(body))[0] == 0
+    (given,) = seen
+    assert (len(given["x"]), given["epochs"], given["batch_size"]) == (180, 1, 6)
+    assert given["shuffle"]
+    assert given["class_weight"] == {0: 1.0, 1: 2.0}
+
+
+def test_the_same_batch_again_and_again_is_all_there_is(write, seen, capfd):
+    body = """
+    named = {"in": keras.Input((4, 2), name="in")}
+    answer = keras.layers.Dense(2, activation="softmax")(keras.layers.LSTM(3)(named["in"]))
+    model = keras.Model(named, answer)
+    model.compile("adam", "sparse_categorical_crossentropy")
+    while True:
+        loss = model.train_on_batch({"in": x}, y, sample_weight=np.ones(24), return_dict=True)
+        assert loss["loss"] > 0
+    """
+    assert command(capfd, "--script", write(body))[0] == 0
+    (given,) = seen
+    assert (given["x"]["in"].shape, given["sample_weight"].shape) == ((24, 4, 2), (24,))
+    assert (given["epochs"], given["batch_size"]) == (1, 24)
+
+
+def test_a_model_that_was_not_trained_is_not_written(write, seen, capfd, tmp_path):
+    body = f"""
+    for rows in [[0, 1, 2], [3, 4, 5], [6, 7]]:
+        model.train_on_batch([x[rows]], [y[rows]])
+    model.save({str(tmp_path / "mine.keras")!r})
+    """
+    assert command(capfd, "--script", write(body))[0] == 0
+    assert seen[0]["x"][0].shape == (8, 4, 2)
+    assert not (tmp_path / "mine.keras").exists()
+
+
+def test_keras_is_as_before_after_a_loop_over_batches(write, seen, capfd):
+    import keras
+
+    before = {name: vars(keras.Model).get(name) for name in ("train_on_batch", "save", "fit")}
+    command(capfd, "--script", write(IN_BATCHES))
+    assert {name: vars(keras.Model).get(name) for name in before} == before
+
+
 def test_the_script_chooses_its_backend_before_keras_is_imported(tmp_path):
     pytest.importorskip("jax")
     path = tmp_path / "train.py"

@@ -614,7 +614,7 @@ def _lstm_biases(model: keras.Model) -> Iterator[Array]:
         cell = getattr(layer, "cell", layer)
         units, bias = getattr(cell, "units", None), getattr(cell, "bias", None)
         if bias is not None and units is not None and tuple(bias.shape) == (4 * units,):
-            yield np.array(bias)
+            yield keras.ops.convert_to_numpy(bias)
 
 
 def with_normalization(setup: Setup) -> Setup:
