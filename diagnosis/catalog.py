@@ -32,6 +32,7 @@ _TABLE = (
     ("011", "targets-unscaled", "data-scale", "The targets are far from the scale of the head"),
     ("020", "input-encoding", "input-encoding", "The layer reads the input as something else"),
     ("030", "split-not-representative", "data-split", "The held-out part is unlike the rest"),
+    ("031", "recordings-shared", "data-split", "Windows of one recording on both sides of a split"),
     ("040", "padding-drowns-signal", "masking", "Padding is read until the content is forgotten"),
     ("041", "mask-wrong", "masking", "A mask is lost on its way, or deletes real steps"),
     ("050", "window-too-short", "window", "What decides the target lies before the window"),

@@ -292,6 +292,10 @@ class _Examiner:
             self.findings += learnt.findings
             self.not_a_bug += learnt.not_a_bug
         self.better = self.better or learnt.setup
+        if not self._bad():
+            self.findings += generalization.on_new_recordings(
+                self.lab, setup, run, seed=self.seed, reserve=self.reserve / 2
+            )
         if not self._bad() and not callbacks.stops_early(self.callbacks):
             found, sooner = generalization.too_sure(setup, run)
             self.findings += found

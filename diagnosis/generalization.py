@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from lstm_oracle.diagnosis import recordings
 from lstm_oracle.diagnosis.baselines import Baselines, last_values, of_outputs
 from lstm_oracle.diagnosis.baselines import baselines as fitted_baselines
 from lstm_oracle.diagnosis.findings import Evidence, Finding, Remedy
@@ -118,6 +119,20 @@ def too_sure(setup: Setup, run: Run) -> tuple[list[Finding], Setup | None]:
         "The held-out loss at the end is lower than a constant's.",
     )  # fmt: skip
     return [finding], setup.changed(epochs=epochs)
+
+
+def on_new_recordings(
+    lab: Lab, setup: Setup, run: Run, *, seed: int, reserve: float
+) -> list[Finding]:
+    """Whether windows are predicted because others of the same recording were trained on."""
+    apart = recordings.held_apart(setup, seed)
+    steps = _settled(run, len(setup.held_out))
+    if apart is None or steps > (lab.left - reserve) * run.steps_per_second:
+        return []
+    lab.say("holding out whole recordings")
+    made = lab.train(apart, steps=steps, seed=seed, deadline=reserve)
+    found = recordings.known_again(run, made, max(0.2, _real(apart)))
+    return [] if found is None else [found]
 
 
 def _to_the_end(
@@ -339,9 +354,11 @@ def _other_split(
     lab: Lab, setup: Setup, run: Run, steps: int, seed: int, reserve: float
 ) -> Learnt | None:
     """Whether held-out data that are drawn at random are predicted far better than the user's."""
-    mixed_setup = None if setup.drawn else data.shuffle_split(setup)
-    if mixed_setup is None or lab.left < reserve:
+    if setup.drawn or lab.left < reserve:
         return None  # drawn by us: another random split differs by chance alone
+    mixed_setup = data.shuffle_split(setup)
+    if mixed_setup is None or recordings.of_both_parts(setup) is not None:
+        return None  # overlapping windows: at random, each would be known from its neighbours
     lab.say("comparing with a random split")
     mixed = lab.train(mixed_setup, steps=steps, seed=seed, deadline=reserve / 2)
     if mixed.complete and mixed.generalized > run.generalized + max(0.2, _real(setup)):
