@@ -36,9 +36,10 @@ def stopped_early(lab: Lab, user: Setup, callbacks: Any, seed: int) -> Setup | N
 
 
 def rate_cut_on_plateaus(callbacks: Any) -> Plateau | None:
-    """What a ReduceLROnPlateau that watches the training loss does, or None."""
+    """What a ReduceLROnPlateau that watches a loss does, or None."""
     for callback in as_list(callbacks):
-        if isinstance(callback, keras.callbacks.ReduceLROnPlateau) and callback.monitor == "loss":
+        cuts = isinstance(callback, keras.callbacks.ReduceLROnPlateau)
+        if cuts and callback.monitor in ("loss", "val_loss"):
             told = Plateau(**{name: getattr(callback, name) for name in Plateau._fields})
             return told._replace(min_delta=abs(told.min_delta))  # Keras turns its sign in `fit`
     return None

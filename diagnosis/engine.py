@@ -93,7 +93,7 @@ def diagnose(
     shuffle, callbacks, steps_per_epoch
         What would be passed to `model.fit`. Callbacks are not run; of EarlyStopping it is worked
         out when it would stop, and the rate is changed as LearningRateScheduler would, and
-        ReduceLROnPlateau for the training loss. Of a dataset or generator that has no end, rows
+        ReduceLROnPlateau for a loss. Of a dataset or generator that has no end, rows
         that come again are taken once.
     budget : "quick" (20 s), "standard" (2 min), "thorough" (15 min), or seconds
         How long the experiments may take, the import of the backend apart.

@@ -145,7 +145,7 @@ class Lab:
             began = self.clock()
             losses.append(_update(bench.model, next(batches), setup))
             seconds += self.clock() - began if step > 1 else 0.0
-            plateau.look(losses)
+            plateau.look(losses, lambda: _held_out_loss(bench.model, setup))
             stop = self.left < deadline or not np.isfinite(losses[-1])
             if step in checks or stop:
                 skills.append((step, *self._skills(bench.model, setup, data.take(probe))))
@@ -261,17 +261,18 @@ def _schedule(optimizer: keras.Optimizer, setup: Setup, done: int) -> None:
 
 
 class _OnPlateau:
-    """What `keras.callbacks.ReduceLROnPlateau("loss")` does."""
+    """What `keras.callbacks.ReduceLROnPlateau` does with a loss."""
 
     def __init__(self, optimizer: keras.Optimizer, setup: Setup) -> None:
         self.optimizer, self.length = optimizer, setup.steps_per_epoch
         self.told, self.best, self.waited, self.resting = setup.plateau, np.inf, 0, 0
 
-    def look(self, losses: list[float]) -> None:
+    def look(self, losses: list[float], held_out: Callable[[], float]) -> None:
         """At the end of an epoch, cut the rate if the loss has not fallen for some."""
         if self.told is None or len(losses) % self.length:
             return
-        mean = float(np.mean(losses[-self.length :]))
+        own = self.told.monitor == "loss"
+        mean = float(np.mean(losses[-self.length :])) if own else held_out()
         if self.resting:
             self.resting, self.waited = self.resting - 1, 0
         if mean < self.best - self.told.min_delta:
@@ -282,6 +283,15 @@ class _OnPlateau:
                 rate = float(self.optimizer.learning_rate) * self.told.factor
                 self.optimizer.learning_rate = max(rate, self.told.min_lr)
                 self.resting, self.waited = self.told.cooldown, 0
+
+
+def _held_out_loss(model: keras.Model, setup: Setup) -> float:
+    data = setup.held_out.take(np.arange(min(EVALUATED, len(setup.held_out))))
+    y, outputs = (
+        _fed(tuple(keras.ops.convert_to_tensor(a) for a in arrays))
+        for arrays in (data.y, predictions(model, setup, data))
+    )
+    return float(model.compute_loss(y=y, y_pred=outputs, training=False))
 
 
 def _batches(data: Data, setup: Setup, order: np.random.Generator) -> Any:

@@ -94,7 +94,7 @@ def _callbacks(setup: Setup) -> list[keras.callbacks.Callback]:
     """Those that change the rate as the set-up does."""
     found: list[keras.callbacks.Callback] = []
     if setup.plateau:
-        found.append(keras.callbacks.ReduceLROnPlateau("loss", **setup.plateau._asdict()))
+        found.append(keras.callbacks.ReduceLROnPlateau(**setup.plateau._asdict()))
     if setup.rate_of_epoch:
         found.append(keras.callbacks.LearningRateScheduler(setup.rate_of_epoch))
     return found

@@ -62,8 +62,9 @@ class Scale(NamedTuple):
 
 
 class Plateau(NamedTuple):
-    """What a `keras.callbacks.ReduceLROnPlateau("loss")` is told."""
+    """What a `keras.callbacks.ReduceLROnPlateau` of a loss is told."""
 
+    monitor: str = "loss"  # or val_loss
     factor: float = 0.3
     patience: int = 2
     min_delta: float = 1e-4

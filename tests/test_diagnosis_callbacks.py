@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -16,7 +17,7 @@ from lstm_oracle.diagnosis.callbacks import (  # noqa: E402
     stops_after,
 )
 from lstm_oracle.diagnosis.intake import setup_of  # noqa: E402
-from lstm_oracle.diagnosis.lab import Run, _OnPlateau, _schedule  # noqa: E402
+from lstm_oracle.diagnosis.lab import Run, _held_out_loss, _OnPlateau, _schedule  # noqa: E402
 from lstm_oracle.diagnosis.setup import Plateau  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -52,7 +53,8 @@ def epochs_in_keras(callback, losses):
     callback.on_train_begin()
     rates = []
     for epoch, loss in enumerate(losses):
-        callback.on_epoch_end(epoch, {"loss": loss, "accuracy": -loss, "val_accuracy": -loss})
+        logs = {"loss": loss, "val_loss": loss, "accuracy": -loss, "val_accuracy": -loss}
+        callback.on_epoch_end(epoch, logs)
         rates.append(float(model.optimizer.learning_rate))
         if model.stop_training:
             return epoch + 1, rates
@@ -87,9 +89,10 @@ def test_a_training_is_stopped_when_keras_stops_it(monitor, told):
      {"patience": 1, "min_delta": 0.3, "min_lr": 0.02}, {"patience": 0, "cooldown": 1}],
     ids=str,
 )  # fmt: skip
-def test_a_rate_is_cut_when_keras_cuts_it(told):
+@pytest.mark.parametrize("monitor", ["loss", "val_loss"])
+def test_a_rate_is_cut_when_keras_cuts_it(told, monitor):
     for case in range(12):
-        callback = keras.callbacks.ReduceLROnPlateau("loss", **told)
+        callback = keras.callbacks.ReduceLROnPlateau(monitor, **told)
         losses = losses_of(case)
         _, expected = epochs_in_keras(callback, losses)
         setup = SimpleNamespace(steps_per_epoch=PER_EPOCH, plateau=rate_cut_on_plateaus([callback]))
@@ -97,14 +100,32 @@ def test_a_rate_is_cut_when_keras_cuts_it(told):
         cut, seen, rates = _OnPlateau(optimizer, setup), [], []
         for loss in np.repeat(losses, PER_EPOCH):
             seen.append(float(loss))
-            cut.look(seen)
+            cut.look(
+                seen if monitor == "loss" else [0.0] * len(seen), partial(seen.__getitem__, -1)
+            )
             rates.append(float(optimizer.learning_rate))
         np.testing.assert_allclose(rates[PER_EPOCH - 1 :: PER_EPOCH], expected, rtol=1e-6)
 
 
 def test_what_watches_something_else_is_left_out():
-    assert rate_cut_on_plateaus([keras.callbacks.ReduceLROnPlateau("val_loss")]) is None
+    assert rate_cut_on_plateaus([keras.callbacks.ReduceLROnPlateau("val_accuracy")]) is None
     assert rate_cut_on_plateaus(()) is None
+
+
+@pytest.mark.parametrize(("units", "loss"), [(1, "mse"), (3, "sparse_categorical_crossentropy")])
+def test_the_loss_that_is_watched_on_held_out_data_is_keras_own(units, loss):
+    x = np.random.default_rng(0).normal(size=(40, 5, 2)).astype("float32")
+    y = np.arange(40) % 3 if units > 1 else x[:, -1, :1]
+    head = keras.layers.Dense(units, activation="softmax" if units > 1 else None)
+    penalized = keras.layers.LSTM(3, kernel_regularizer="l2")
+    model = keras.Sequential([keras.Input((5, 2)), penalized, head])
+    model.compile("adam", loss)
+    given = setup_of(
+        model, x, y, validation_data=(x[:20], y[:20]), validation_split=0.0, batch_size=16,
+        epochs=1, class_weight=None, sample_weight=None, shuffle=True, seed=0,
+    )  # fmt: skip
+    expected = model.evaluate(x[:20], y[:20], verbose=0)
+    assert _held_out_loss(model, given) == pytest.approx(expected, rel=1e-5)
 
 
 def test_a_rate_that_is_cut_can_be_kept_and_the_reference_keeps_its_own():
