@@ -22,7 +22,8 @@ trainings on clones, tries the remedy, and says when nothing is wrong. Your
 model and data are not changed.
 
 With MODEL: a compiled .keras file and its training data.
-With --script: your own training script, unchanged, is run until it calls fit;
+With --script: your own training script, unchanged, is run until it calls fit,
+or until its loop over train_on_batch has shown its batches;
 what it was about to do is diagnosed instead, and the script is stopped. It
 runs with your rights: do this with scripts that you would run yourself.
 """

@@ -1,4 +1,4 @@
-"""A user's own training script, run unchanged up to the `fit` that is to be diagnosed.
+"""A user's own training script, run unchanged up to the training that is to be diagnosed.
 
 Keras is not imported here, so that the script can still choose its backend: `fit` is replaced in
 the moment in which the script imports Keras. The diagnosis runs inside that call, where everything
@@ -7,6 +7,7 @@ that the script has opened is still open; then the script is stopped.
 
 from __future__ import annotations
 
+import functools
 import importlib.abc
 import importlib.util
 import inspect
@@ -18,13 +19,14 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
+from types import FrameType, ModuleType
 from typing import Any
 
-from lstm_oracle.cli.batches import WRITING, Batches
+from lstm_oracle.cli.batches import Batches, Unfit
 from lstm_oracle.cli.errors import CommandError
 from lstm_oracle.cli.loops import calls_of
 
+_WRITING = ("save", "save_weights", "export", "save_model")
 # Arguments of `fit` that `diagnose` takes as they are.
 _SAME = ("y", "validation_data", "validation_split", "epochs", "class_weight", "sample_weight")
 
@@ -68,6 +70,7 @@ def run_until_fit(
         except KeyboardInterrupt:
             raise
         except BaseException as error:
+            interception.of_batches()  # what was fed before may say why
             interception.reraise()
             if not interception.done:
                 raise CommandError(_failed(path, error)) from error
@@ -130,8 +133,7 @@ class _Interception:
         self.result: Any = None
         self.error: BaseException | None = None
         self.seen_keras = False
-        self._keras: Any = None
-        self._originals: dict[str, Any] = {}  # methods of keras.Model's own
+        self._before: list[tuple[Any, str, Any]] = []  # what was replaced, where, and by itself
         self._batches: Batches | None = None
         self._finder = _WhenImported("keras", self._replace)
 
@@ -153,7 +155,6 @@ class _Interception:
 
     def _replace(self, module: ModuleType) -> None:
         self.seen_keras = True
-        self._keras = module
         original = module.Model.fit
 
         def fit(model: Any, *positional: Any, **named: Any) -> Any:
@@ -166,36 +167,52 @@ class _Interception:
             self._instead(model, lambda: arguments_of_diagnose(given, times))
             raise _Stop
 
-        module.Model.fit = fit
+        self._put(module.Model, "fit", fit)
         self._replace_batches(module)
 
     def _replace_batches(self, module: ModuleType) -> None:
+        original = module.Model.train_on_batch
+
         def train_on_batch(model: Any, *positional: Any, **named: Any) -> Any:
-            if self._batches is None:
-                self._batches = Batches(model, sys._getframe(1))
-            if model is not self._batches.model:
-                raise _Stop  # another model's turn: one at a time
-            told, last = self._batches.take(*positional, **named)
+            if self.wanted > 1:  # a fit is meant; what comes before it trains
+                return original(model, *positional, **named)
+            answer, last = self._one_batch(model, sys._getframe(1), positional, named)
             if last:
                 self.of_batches()
                 raise _Stop
-            return told
+            return answer
 
-        module.Model.train_on_batch = train_on_batch
-        for name in WRITING:
-            self._writing(module, name)
+        self._put(module.Model, "train_on_batch", train_on_batch)
+        for room in (module.Model, module.saving, module.models):
+            for name in _WRITING:
+                if hasattr(room, name):
+                    self._put(room, name, self._not_written(getattr(room, name)))
 
-    def _writing(self, module: ModuleType, name: str) -> None:
-        original = getattr(module.Model, name)
+    def _one_batch(
+        self, model: Any, frame: FrameType, positional: Any, named: Any
+    ) -> tuple[Any, bool]:
+        """What a call gives, and whether it is the last: another model's turn ends it, too."""
+        if self._batches is None:
+            self._batches = Batches(model, frame)
+        if model is not self._batches.model:
+            return None, True
+        try:
+            return self._batches.take(*positional, **named)
+        except Unfit:
+            return None, True
 
-        def written(model: Any, *positional: Any, **named: Any) -> Any:
-            if self._batches is not None and model is self._batches.model:
-                self.of_batches()
-                raise _Stop
-            return original(model, *positional, **named)
+    def _not_written(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        """Writes a model, but not while batches are gathered: it has learnt nothing from them."""
 
-        self._originals[name] = vars(module.Model).get(name)
-        setattr(module.Model, name, written)
+        @functools.wraps(original)
+        def written(*positional: Any, **named: Any) -> Any:
+            return original(*positional, **named) if self._batches is None else None
+
+        return written
+
+    def _put(self, room: Any, name: str, replacement: Any) -> None:
+        self._before.append((room, name, vars(room).get(name)))
+        setattr(room, name, replacement)
 
     def of_batches(self) -> None:
         """Diagnose what was fed batch by batch, if anything was."""
@@ -213,13 +230,13 @@ class _Interception:
             self.error = error
 
     def _put_back(self) -> None:
-        # Most are inherited: what was put in their way is taken out again.
-        for name in ("fit", "train_on_batch", *WRITING) if self._keras is not None else ():
-            before = self._originals.get(name)
-            if before is not None:
-                setattr(self._keras.Model, name, before)
-            elif name in vars(self._keras.Model):
-                delattr(self._keras.Model, name)
+        # What is inherited is found again once that in its way is taken out.
+        for room, name, before in self._before:
+            if before is None:
+                delattr(room, name)
+            else:
+                setattr(room, name, before)
+        self._before.clear()
 
 
 class _WhenImported(importlib.abc.MetaPathFinder):

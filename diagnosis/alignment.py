@@ -89,8 +89,9 @@ def _misaligned(setup: Setup) -> Iterator[Found]:
     here = shifted(0)
     if here > 0.6:
         return
-    # Of single steps, the row k places before is the past: a longer window would hold it.
-    past = () if data.x[0].ndim == 3 and data.x[0].shape[1] == 1 else (1, 2, 3)
+    # Of single steps, the row k places before may be the past, which a longer window would hold.
+    single = data.x[0].ndim == 3 and data.x[0].shape[1] == 1
+    past = () if single and any(True for _ in _short_window(setup)) else (1, 2, 3)
     shifts = [k for k in (-3, -2, -1, *past) if not _in_the_window(data, k)]
     best = max(((shifted(k), k) for k in shifts), default=(here, 0))
     neighbours_alike = _alike(data.y[0])

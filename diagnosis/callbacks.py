@@ -14,9 +14,14 @@ from lstm_oracle.diagnosis.setup import Plateau, Setup
 from lstm_oracle.diagnosis.task import as_list
 
 
-def stops_early(given: Any) -> bool:
-    """Whether one of them ends a training before its last epoch."""
-    return any(isinstance(c, keras.callbacks.EarlyStopping) for c in as_list(given))
+def keeps_the_best(given: Any) -> bool:
+    """Whether one of them keeps the weights that were best on held-out data."""
+    return any(
+        isinstance(c, keras.callbacks.EarlyStopping)
+        or (isinstance(c, keras.callbacks.ModelCheckpoint) and c.save_best_only)
+        for c in as_list(given)
+        if str(getattr(c, "monitor", "")).startswith("val_")
+    )
 
 
 def stopped_early(lab: Lab, user: Setup, callbacks: Any, seed: int) -> Setup | None:

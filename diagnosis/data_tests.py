@@ -17,7 +17,7 @@ from lstm_oracle.diagnosis.baselines import baselines
 from lstm_oracle.diagnosis.findings import Evidence, Finding, Remedy
 from lstm_oracle.diagnosis.interventions import head
 from lstm_oracle.diagnosis.setup import Data, Setup
-from lstm_oracle.diagnosis.task import padding_of, task_of
+from lstm_oracle.diagnosis.task import padding_of
 
 Array = np.ndarray
 
@@ -95,7 +95,7 @@ def _outlying_targets(setup: Setup) -> Iterator[Found]:
     if not 0 < far <= 0.04 * len(y) or len(asked) < 10:
         return
     clean, judged = setup.train.take(kept), setup.held_out.take(asked)
-    mean = task_of(clean.y[0], "mean_squared_error").mean
+    mean = clean.y[0].reshape(-1, len(task.mean)).astype(np.float64).mean(0)
     repaired = setup.changed(train=clean, held_out=judged, tasks=(replace(task, mean=mean),))
     if task.per_step:  # there is no baseline for each step
         yield from _deciding(setup, kept, repaired)
@@ -127,10 +127,15 @@ def _outlying_targets(setup: Setup) -> Iterator[Found]:
 
 
 def _usual(setup: Setup, data: Data) -> Array:
-    """Rows whose targets lie within five times the 90 % range of the median."""
-    columns, flat = (part.y[0].reshape(len(part), -1) for part in (setup.train, data))
-    low, middle, high = np.percentile(columns.astype(np.float64), [5, 50, 95], axis=0)
-    return np.flatnonzero((np.abs(flat - middle) <= 5 * np.maximum(high - low, 1e-12)).all(1))
+    """Rows whose targets lie within five times the 90 % range of the median.
+
+    Where there is no such range, what differs is rare, and no outlier.
+    """
+    labels = setup.tasks[0].labels
+    low, middle, high = np.percentile(labels(setup.train.y[0]), [5, 50, 95], axis=0)
+    spread = np.where(high > low, high - low, np.inf)
+    usual = (np.abs(labels(data.y[0]) - middle) <= 5 * spread).reshape(len(data), -1)
+    return np.flatnonzero(usual.all(1))
 
 
 def _deciding(setup: Setup, kept: Array, repaired: Setup) -> Iterator[Found]:

@@ -296,7 +296,7 @@ class _Examiner:
             self.findings += generalization.on_new_recordings(
                 self.lab, setup, run, seed=self.seed, reserve=self.reserve / 2
             )
-        if not self._bad() and not callbacks.stops_early(self.callbacks):
+        if not self._bad() and not callbacks.keeps_the_best(self.callbacks):
             found, sooner = generalization.too_sure(setup, run)
             self.findings += found
             self.better = sooner or self.better

@@ -13,7 +13,7 @@ from lstm_oracle.diagnosis.baselines import baselines as fitted_baselines
 from lstm_oracle.diagnosis.findings import Evidence, Finding, Remedy
 from lstm_oracle.diagnosis.interventions import data, network
 from lstm_oracle.diagnosis.interventions.alternatives import AGAINST_OVERFITTING
-from lstm_oracle.diagnosis.lab import Lab, Run
+from lstm_oracle.diagnosis.lab import EVALUATED, Lab, Run
 from lstm_oracle.diagnosis.outcome import BEHIND, REAL, Outcome, chance_of
 from lstm_oracle.diagnosis.plain import plain
 from lstm_oracle.diagnosis.setup import Setup
@@ -68,7 +68,9 @@ def learnt(
             return naive
     # Of a few held-out sequences none may be predicted by chance: what is fitted may be a signal.
     elif max(reached, best) < chance and not (apart and judged < FEW):
-        other = _other_split(lab, setup, run, steps, seed, reserve) if apart else None
+        # Windows that overlap would be known from their neighbours.
+        alone = apart and recordings.of_both_parts(setup, fewest=1) is None
+        other = _other_split(lab, setup, run, steps, seed, reserve) if alone else None
         return other or _no_signal(run, best_name, best, chance)
     return _fits_better(lab, setup, run, steps, seed, reserve, (best_name, best))
 
@@ -94,12 +96,12 @@ def too_sure(setup: Setup, run: Run) -> tuple[list[Finding], Setup | None]:
     """
     task, surprise = setup.tasks[0], run.surprise
     whole = run.steps[-1] >= SEEN * setup.total_steps and len(setup.held_out) >= FEW
-    if surprise is None or not np.isfinite(surprise).all() or not whole or run.diverged:
+    weighted = setup.class_weight is not None or setup.train.weight is not None
+    if surprise is None or not np.isfinite(surprise).all() or not whole or weighted:
         return [], None
     shares = np.bincount(task.labels(setup.train.y[0]), minlength=task.class_count)
-    constant = task.surprise(
-        setup.held_out.y[0], np.tile(shares / shares.sum(), (len(setup.held_out), 1))
-    )
+    judged = setup.held_out.y[0][:EVALUATED]
+    constant = task.surprise(judged, np.tile(shares / shares.sum(), (len(judged), 1)))
     best, end = int(surprise.argmin()), float(surprise[run.end].mean())
     if not (end > constant and surprise[best] < SURE * constant):
         return [], None

@@ -322,6 +322,23 @@ def _thinned(data: Data, rng: np.random.Generator) -> Data:
     return data.take(np.sort(rng.permutation(len(data))[:MOST_SEQUENCES]))
 
 
+def _call(model: keras.Model, x: list[Array]) -> None:
+    """Build a model that declares no inputs; refuse what is called by names."""
+    try:
+        outputs = model(x[0] if len(x) == 1 else x)
+    except Exception as error:  # whatever the user's own code raises
+        raise CannotDiagnose(
+            f"model {model.name!r} raised {type(error).__name__} when it was called with "
+            f"{len(x)} array{'s' if len(x) > 1 else ''} ({' '.join(str(error).split())[:200]}), "
+            "expected outputs. If it takes them by name, build it with keras.Model(inputs, ...)."
+        ) from error
+    if isinstance(outputs, dict):
+        raise CannotDiagnose(
+            f"model {model.name!r} gives a dictionary and declares no outputs, expected to know "
+            "which target belongs to which. Build it with keras.Model(inputs, outputs)."
+        )
+
+
 def _prototype(model: keras.Model, train: Data) -> keras.Model:
     """A clone with the model's weights: the user's own is never called."""
     try:
@@ -333,8 +350,7 @@ def _prototype(model: keras.Model, train: Data) -> keras.Model:
         ) from error
     if not prototype.built:
         # Zeros: what is fed may be what is wrong, an index outside of a table.
-        nothing = [np.zeros_like(a[:1]) for a in train.x]
-        prototype(nothing[0] if len(nothing) == 1 else nothing)
+        _call(prototype, [np.zeros_like(a[:1]) for a in train.x])
     if model.built:
         surgery.copy_weights(model, prototype)
     for mine, theirs in zip(prototype.layers, model.layers, strict=False):

@@ -55,13 +55,13 @@ def _following(x: Array, row: int, window: Array, begins: dict[bytes, list[int]]
     return None
 
 
-def of_both_parts(setup: Setup) -> Array | None:
-    """The recordings of training and held-out windows; None where they are of too few, or none."""
+def of_both_parts(setup: Setup, fewest: int = FEWEST) -> Array | None:
+    """The recordings of training and held-out windows; None where they are of fewer, or none."""
     parts = (setup.train.x[0], setup.held_out.x[0])
     if len(setup.train.x) != 1 or parts[0].shape[1:] != parts[1].shape[1:]:
         return None
     numbers = recordings(np.concatenate(parts))
-    return None if numbers is None or numbers.max() + 1 < FEWEST else numbers
+    return None if numbers is None or numbers.max() + 1 < fewest else numbers
 
 
 def held_apart(setup: Setup, seed: int) -> Setup | None:

@@ -21,6 +21,8 @@ Array = np.ndarray
 
 # Who overrides one of these trains in another way than Keras does; a graph would lose it.
 OWN_WAYS = ("train_step", "test_step", "compute_loss", "compute_metrics", "make_train_function")
+# Of a layer's own, and not its constructor's: what a class tells Keras of itself.
+_TOLD_TO_KERAS = ("supports_masking", "activity_regularizer", "autocast")
 DEPTH = 5  # layers within layers within layers
 
 
@@ -71,18 +73,59 @@ def _from_attributes(layer: Any, made: dict[int, Any]) -> Any:
         raise NotCopied(f"{type(layer).__name__} {layer.name!r} has no configuration")
     own: Any = type(layer)
     second = own.__new__(own)
+    # Else it would pass the defaults of its constructor for its configuration.
+    vars(second)["_auto_config"] = None
     made[id(layer)] = second
     kind.__init__(second, name=layer.name, dtype=layer.dtype_policy, trainable=layer.trainable)
-    for name, value in _attributes(layer).items():
-        if name not in _kept_by_keras(kind):
-            setattr(second, name, _value(value, made))
+    for name in _TOLD_TO_KERAS:
+        setattr(second, name, getattr(layer, name, None))
+    own_ones = {k: v for k, v in _attributes(layer).items() if k not in _kept_by_keras(kind)}
+    for name, value in _as_listed(layer, own_ones):
+        setattr(second, name, _value(value, made))
     second.built = layer.built
+    if not _in_order(layer, second, made):
+        raise NotCopied(f"the weights of {layer.name!r} come in another order in its copy")
     return second
+
+
+def _in_order(layer: Any, second: Any, made: dict[int, Any]) -> bool:
+    """Whether the weights of the two stand in the same places."""
+    pairs = [(part, made.get(id(part))) for part in (*_within(layer), layer)]
+    places = {
+        id(mine): id(theirs)
+        for part, copy in pairs if copy is not None and part.built
+        for mine, theirs in zip(part.weights, copy.weights, strict=False)
+        if part is not layer
+    }  # fmt: skip
+    return not layer.built or all(
+        places.get(id(mine), id(theirs)) == id(theirs)
+        for mine, theirs in zip(layer.weights, second.weights, strict=True)
+    )
 
 
 def _attributes(layer: Any) -> dict[str, Any]:
     """Whatever was assigned; PyTorch keeps layers apart."""
     return vars(layer) | getattr(layer, "_modules", {})
+
+
+def _as_listed(layer: Any, attributes: dict[str, Any]) -> list[tuple[str, Any]]:
+    """Layers last, in the order in which Keras lists their weights."""
+    listed = {id(part): place for place, part in enumerate(parts_of(layer))}
+
+    def place(value: Any) -> int:
+        found = [listed[id(part)] for part in _parts_in(value) if id(part) in listed]
+        return min(found, default=-1)
+
+    return sorted(attributes.items(), key=lambda item: place(item[1]))
+
+
+def _parts_in(value: Any) -> Iterator[Any]:
+    inner = value.values() if isinstance(value, dict) else value
+    if isinstance(value, (dict, list, tuple, set)):
+        for part in inner:
+            yield from _parts_in(part)
+    else:
+        yield value
 
 
 @functools.cache
@@ -139,6 +182,9 @@ def _bound(value: Any, made: dict[int, Any]) -> Any:
 
 
 def _itself(value: Any, made: dict[int, Any]) -> Any:
+    held = [cell.cell_contents for cell in getattr(value, "__closure__", None) or ()]
+    if any(isinstance(part, keras.layers.Layer) for part in held):
+        raise NotCopied(f"the function {value.__name__} holds a layer")
     return value
 
 
@@ -157,6 +203,18 @@ _SECONDS: tuple[tuple[Any, Callable[[Any, dict[int, Any]], Any]], ...] = (
 )  # fmt: skip
 
 
+_DRAWING = (
+    keras.layers.Dropout, keras.layers.SpatialDropout1D, keras.layers.GaussianNoise,
+    keras.layers.GaussianDropout, keras.layers.AlphaDropout,
+)  # fmt: skip
+
+
+def _draws(layer: Any) -> bool:
+    """Whether it drops or adds something at random in training."""
+    shares = (getattr(layer, name, 0.0) or 0.0 for name in ("dropout", "recurrent_dropout"))
+    return isinstance(layer, _DRAWING) or any(isinstance(s, float) and s > 0 for s in shares)
+
+
 # ---- its graph ----------------------------------------------------------------------------------
 
 
@@ -172,10 +230,16 @@ def is_own_code(layer: Any) -> bool:
     return any(isinstance(part, keras.layers.RNN) for part in _within(layer))
 
 
-def _within(layer: Any) -> Iterator[Any]:
-    for part in parts_of(layer):
-        yield part
-        yield from _within(part)
+def _within(layer: Any) -> list[Any]:
+    """The layers in a layer, and those in them, each once."""
+    found: dict[int, Any] = {}
+    waiting = list(parts_of(layer))
+    while waiting:
+        part = waiting.pop(0)
+        if id(part) not in found and part is not layer:
+            found[id(part)] = part
+            waiting += parts_of(part)
+    return list(found.values())
 
 
 def opened(model: keras.Model, xs: tuple[Array, ...]) -> keras.Model | None:
@@ -197,9 +261,9 @@ def opened(model: keras.Model, xs: tuple[Array, ...]) -> keras.Model | None:
             graph = keras.models.clone_model(
                 graph, clone_function=lambda layer: layer, call_function=_in_its_place
             )
+        return graph if _is_the_same(model, graph, xs) else None
     except Exception:  # whatever the user's own code raises of a symbolic tensor
         return None
-    return graph if _is_the_same(model, graph, xs) else None
 
 
 def _trains_otherwise(model: keras.Model) -> bool:
@@ -218,11 +282,13 @@ def _as_functional(model: keras.Model) -> keras.Model:
     x = model.inputs[0]
     for layer in model.layers:
         x = _in_its_place(layer, x)
-    return keras.Model(model.inputs, x, name=model.name)
+    return keras.Model(model.inputs[0], x, name=model.name)
 
 
 def _in_its_place(layer: Any, *arguments: Any, **named: Any) -> Any:
     if is_own_code(layer):
+        if "mask" in inspect.signature(layer.call).parameters:
+            named.setdefault("mask", getattr(arguments[0], "_keras_mask", None))
         return _by_its_code(layer, *arguments, **named)
     return layer(*arguments, **named)
 
@@ -245,16 +311,32 @@ def _operations(inputs: Any, outputs: Any) -> list[str]:
 
 
 def _is_the_same(model: keras.Model, graph: keras.Model, xs: tuple[Array, ...]) -> bool:
-    """The same weights and, of the first rows, the same outputs and losses."""
+    """The same weights and, of some rows, the same outputs and losses, in training as well.
+
+    Of the rows with the most zeros: padding, where there is any.
+    """
     if {id(w) for w in graph.weights} != {id(w) for w in model.weights}:
         return False
-    rows = [x[:8] for x in xs]
+    zeros = (xs[0] == 0).reshape(len(xs[0]), -1).sum(1)
+    size = graph.inputs[0].shape[0] or 8
+    rows = [x[np.argsort(-zeros, kind="stable")[:size]] for x in xs]
     given = rows[0] if len(rows) == 1 else rows
+    same = _alike(model, graph, given, training=False) and len(model.losses) == len(graph.losses)
+    if any(_draws(part) for part in _within(model)):
+        return same  # training differs by itself
+    kept = model.get_weights()  # a BatchNormalization goes on
+    try:
+        return same and _alike(model, graph, given, training=True)
+    finally:
+        model.set_weights(kept)
+
+
+def _alike(model: keras.Model, graph: keras.Model, given: Any, *, training: bool) -> bool:
     mine, theirs = (
-        [keras.ops.convert_to_numpy(part) for part in keras.tree.flatten(one(given))]
+        [keras.ops.convert_to_numpy(a) for a in keras.tree.flatten(one(given, training=training))]
         for one in (model, graph)
     )
-    return len(model.losses) == len(graph.losses) and all(
+    return all(
         np.allclose(a, b, rtol=1e-5, atol=1e-6, equal_nan=True)
         for a, b in zip(mine, theirs, strict=True)
     )

@@ -20,7 +20,7 @@ RECURRENT = (keras.layers.LSTM, keras.layers.GRU, keras.layers.SimpleRNN, keras.
 
 
 class NotCloneable(Exception):
-    """The model cannot be built a second time from its configuration."""
+    """The model cannot be built a second time."""
 
 
 @contextlib.contextmanager
@@ -54,11 +54,14 @@ def clone(model: keras.Model, edit: LayerEdit | None = None, *, seed: int = 0) -
         edited = None if edit is None else edit(layer)
         if edited is not None:
             return edited
-        try:
-            return type(layer).from_config(_unbuilt(layer.get_config()))
-        except Exception:  # a class of the user's own that does not say what it is made of
-            return again(layer)
+        if id(layer) not in made:
+            try:
+                made[id(layer)] = type(layer).from_config(_unbuilt(layer.get_config()))
+            except Exception:  # a class of the user's own that does not say what it is made of
+                again(layer, made)
+        return made[id(layer)]
 
+    made: dict[int, Any] = {}
     try:
         with seeded(seed), _not_to_be_compiled(model), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the user has heard them of the user's own
@@ -66,9 +69,7 @@ def clone(model: keras.Model, edit: LayerEdit | None = None, *, seed: int = 0) -
                 return keras.models.clone_model(model, clone_function=copy, recursive=True)
             return again(model)
     except Exception as error:
-        raise NotCloneable(
-            f"model {model.name!r} cannot be built again from its configuration: {error}"
-        ) from error
+        raise NotCloneable(f"model {model.name!r} cannot be built again: {error}") from error
 
 
 @contextlib.contextmanager
@@ -99,7 +100,7 @@ def config_of(layer: keras.layers.Layer) -> dict[str, Any] | None:
     """A layer's configuration; None for one of the user's own that has none."""
     try:
         return layer.get_config()
-    except NotImplementedError:
+    except Exception:  # whatever the user's own code raises
         return None
 
 

@@ -262,6 +262,7 @@ def fault_bench() -> str:
             "The remedied model, trained as the diagnosis says, regains at least nine tenths of "
             f"the skill that the reference fix regains in {_share(regained)}.",
         ]
+    lines += _on_other_backends(ours["lines"])
     lines += [
         "",
         f"{ours['cases']} of the {ours['cases_in_part']} set-ups of the part of the bench that is "
@@ -274,6 +275,25 @@ def fault_bench() -> str:
         "fault_bench_measure_tensorflow.json)).",
     ]
     return "\n".join(lines)
+
+
+def _on_other_backends(lines: list[dict[str, Any]]) -> list[str]:
+    """Whether Keras' other backends give the same first finding, on what was run on both."""
+    here = {line["name"]: _first_named(line) for line in lines}
+    said = []
+    for backend, title in (("jax", "JAX"), ("torch", "PyTorch")):
+        if (RESULTS / f"fault_bench_measure_{backend}.json").exists():
+            rows = result(f"fault_bench_measure_{backend}")["rows"]["diagnose quick"]["lines"]
+            same = sum(here[line["name"]] == _first_named(line) for line in rows)
+            said.append(f"on {title} it is the same in {same} of {len(rows)}")
+    if not said:
+        return []
+    return ["", f"Of the first finding on Keras' other backends: {', '.join(said)}."]
+
+
+def _first_named(line: dict[str, Any]) -> str | None:
+    named = [f["cause"] for f in line.get("findings", []) if f["severity"] != "info"]
+    return named[0] if named else line.get("raises")
 
 
 def _share(row: dict[str, Any]) -> str:

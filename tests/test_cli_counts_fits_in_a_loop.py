@@ -31,7 +31,8 @@ LOOPS = {
     "other data each time": ("for i in range(3):\n    model.fit(X[i])", 1),
     "a loop over something else": ("for part in [1, 2]:\n    model.fit(X)", 1),
     "a loop with an end of its own": ("while True:\n    model.fit(X)", 1),
-    "bounds that are not whole numbers": ("for i in range(len(X)):\n    model.fit(X)", 1),
+    "bounds that are looked up": ("for i in range(len(X)):\n    model.fit(X)", 3),
+    "bounds that are not whole numbers": ("for i in range(int(2.5)):\n    model.fit(X)", 1),
 }  # fmt: skip
 
 

@@ -357,51 +357,141 @@ raise ValueError("never reached")
 """
 
 
+def fed(given):
+    """The rows that diagnose was given, and the rest of its arguments."""
+    batches = list(given["x"])
+    return batches, (given["epochs"], given["batch_size"], given["shuffle"])
+
+
 def test_a_loop_over_batches_is_diagnosed_as_a_whole(write, seen, capfd):
     assert command(capfd, "--script", write(IN_BATCHES))[0] == 0
-    (given,) = seen
-    assert (given["x"].shape, given["y"].shape) == ((24, 4, 2), (24,))
-    assert (given["epochs"], given["batch_size"], given["shuffle"]) == (3, 8, False)
+    batches, rest = fed(*seen)
+    assert [(x.shape, y.shape) for x, y in batches] == [((8, 4, 2), (8,))] * 3
+    assert rest == (3, 8, False)
+
+
+EPOCHS = {
+    "attribute": "class args: epochs = 10\nfor e in range(args.epochs):",
+    "entry": "told = {'epochs': np.int64(10)}\nfor e in range(told['epochs']):",
+    "wrapped": "def tqdm(x, **named): return x\nfor e in tqdm(range(10), leave=False):",
+}
+
+
+@pytest.mark.parametrize("loop", EPOCHS.values(), ids=EPOCHS)
+def test_the_passes_over_all_batches_are_counted(loop, write, seen, capfd):
+    body = "\n    for i in range(len(x) // 8):\n"
+    body += "        model.train_on_batch(x[8 * i:8 * i + 8], y[8 * i:8 * i + 8])\n"
+    assert command(capfd, "--script", write(loop + body))[0] == 0
+    assert fed(*seen)[1] == (10, 8, False)
+
+
+def test_a_function_for_a_step_is_followed_to_its_loop(write, seen, capfd):
+    body = """
+    def step(some, answers):
+        return model.train_on_batch(some, answers)
+    def main():
+        for epoch in range(5):
+            for start in (0, 8, 16):
+                step(x[start:start + 8], y[start:start + 8])
+    main()
+    """
+    assert command(capfd, "--script", write(body))[0] == 0
+    assert fed(*seen)[1] == (5, 8, False)
 
 
 def test_batches_drawn_at_random_count_all_updates(write, seen, capfd):
     body = """
-    for step in range(30):
-        rows = rng.integers(0, 24, 6)
+    for step in range(32):
+        rows = np.random.default_rng(step).choice(24, 6, replace=False)
         model.train_on_batch(x[rows], y[rows], class_weight={0: 1.0, 1: 2.0})
     """
     assert command(capfd, "--script", write(body))[0] == 0
-    (given,) = seen
-    assert (len(given["x"]), given["epochs"], given["batch_size"]) == (180, 1, 6)
-    assert given["shuffle"]
-    assert given["class_weight"] == {0: 1.0, 1: 2.0}
+    batches, rest = fed(*seen)
+    assert len(batches) == 32
+    assert rest == (8, 6, True)
+    assert seen[0]["class_weight"] == {0: 1.0, 1: 2.0}
 
 
-def test_the_same_batch_again_and_again_is_all_there_is(write, seen, capfd):
+def test_a_second_update_with_the_same_batch_is_no_second_pass(write, seen, capfd):
+    body = """
+    for epoch in range(4):
+        for i in (0, 8, 16):
+            for twice in range(2):
+                model.train_on_batch(x[i:i + 8], y[i:i + 8])
+    """
+    assert command(capfd, "--script", write(body))[0] == 0
+    batches, rest = fed(*seen)
+    assert len(batches) == 3
+    assert rest[0] >= 8
+
+
+def test_batches_by_name_and_with_weights_are_given_as_they_are(write, seen, capfd):
     body = """
     named = {"in": keras.Input((4, 2), name="in")}
     answer = keras.layers.Dense(2, activation="softmax")(keras.layers.LSTM(3)(named["in"]))
     model = keras.Model(named, answer)
     model.compile("adam", "sparse_categorical_crossentropy")
-    while True:
+    for step in range(6):
         loss = model.train_on_batch({"in": x}, y, sample_weight=np.ones(24), return_dict=True)
         assert loss["loss"] > 0
     """
     assert command(capfd, "--script", write(body))[0] == 0
-    (given,) = seen
-    assert (given["x"]["in"].shape, given["sample_weight"].shape) == ((24, 4, 2), (24,))
-    assert (given["epochs"], given["batch_size"]) == (1, 24)
+    ((inputs, _, weight),), rest = fed(*seen)
+    assert (inputs["in"].shape, weight.shape) == ((24, 4, 2), (24,))
+    assert rest == (6, 24, True)
 
 
-def test_a_model_that_was_not_trained_is_not_written(write, seen, capfd, tmp_path):
+SAVING = ("model.save({0})", "keras.saving.save_model(model, {0})", "model.export({0})")
+
+
+@pytest.mark.parametrize("saving", SAVING)
+def test_a_model_that_was_not_trained_is_not_written(saving, write, seen, capfd, tmp_path):
+    mine = tmp_path / "mine.keras"
     body = f"""
     for rows in [[0, 1, 2], [3, 4, 5], [6, 7]]:
-        model.train_on_batch([x[rows]], [y[rows]])
-    model.save({str(tmp_path / "mine.keras")!r})
+        {saving.format(repr(str(mine)))}
+        model.train_on_batch(x[rows], y[rows])
+        mine = {str(mine)!r}
+        {saving.format(repr(str(mine)) + "[:-6] + 'later.keras'")}
+    model.save({str(mine)!r} + ".keras")
+    """
+    body = body.replace(f"        {saving.format(repr(str(mine)))}\n", "", 1)
+    assert command(capfd, "--script", write(body))[0] == 0
+    assert len(fed(*seen)[0]) == 3
+    assert not list(tmp_path.glob("*later*"))
+    assert not list(tmp_path.glob("*.keras.keras"))
+
+
+def test_batches_of_their_own_lengths_are_diagnosed(write, capfd):
+    head = HEAD.replace("keras.Input((4, 2))", "keras.Input((None, 2))")
+    body = """
+    for epoch in range(3):
+        for i in range(0, 24, 8):
+            model.train_on_batch(x[i:i + 8, : 2 + i // 8], y[i:i + 8])
+    """
+    status, out, err = command(capfd, "--script", write(body, head), *BUDGET)
+    assert status in (0, 1), err
+    assert "sequences 20; held_out 4; input_shapes 4, 2" in " ".join(out.split())
+
+
+def test_what_does_not_fit_together_is_for_the_diagnosis_to_say(write, seen, capfd):
+    body = """
+    for step in range(9):
+        loss, accuracy = model.train_on_batch(x, np.ones((24, 3, 7)))
     """
     assert command(capfd, "--script", write(body))[0] == 0
-    assert seen[0]["x"][0].shape == (8, 4, 2)
-    assert not (tmp_path / "mine.keras").exists()
+    ((_, y),), _ = fed(*seen)
+    assert y.shape == (24, 3, 7)
+
+
+def test_what_was_fed_before_a_script_fails_is_diagnosed(write, seen, capfd):
+    body = """
+    for i in (0, 8):
+        model.train_on_batch(x[i:i + 8], y[i:i + 8])
+    open("no such file")
+    """
+    assert command(capfd, "--script", write(body))[0] == 0
+    assert len(fed(*seen)[0]) == 2
 
 
 def test_keras_is_as_before_after_a_loop_over_batches(write, seen, capfd):

@@ -173,6 +173,79 @@ def test_attributes_of_every_kind_are_made_again():
     assert second.held["b"] == {3}
 
 
+def test_a_copy_of_a_copy_is_no_other():
+    layer = Scale(np.float32(3))
+    layer.supports_masking = True
+    third = again(again(layer))
+    assert third.by == 3
+    assert third.supports_masking
+
+
+class Assigned(Net):
+    """Says which layers it has in another order than it gives them."""
+
+    def __init__(self, lstm, **others):
+        super().__init__(None, **others)
+        self.more = [keras.layers.LSTM(2), keras.layers.LSTM(2)]
+        self.lstm = lstm
+
+    def call(self, x):
+        return self.out(self.lstm(x) + self.more[0](x) * self.more[1](x))
+
+
+def test_weights_are_not_exchanged_between_layers_of_a_shape(x):
+    model = Assigned(keras.layers.LSTM(2))
+    before = values(model, x)
+    np.testing.assert_allclose(values(setup(model, x).model, x), before, rtol=1e-6)
+
+
+def test_a_function_that_holds_a_layer_is_not_shared(x):
+    lstm = keras.layers.LSTM(3)
+    model = Net(lstm, function=lambda x: lstm(x))
+    with pytest.raises(CannotDiagnose, match="holds a layer"):
+        setup(model, x)
+
+
+class Normalized(Net):
+    def call(self, x):
+        return self.out(self.others["norm"](self.lstm(x), training=False))
+
+
+class Louder(Net):
+    def call(self, x, training=False):
+        return self.out(self.lstm(x) * (0.1 if training else 2.0))
+
+
+def test_a_graph_that_would_train_otherwise_is_not_taken(x):
+    frozen = Normalized(keras.layers.LSTM(3), norm=keras.layers.BatchNormalization())
+    for model in (frozen, Louder(keras.layers.LSTM(3))):
+        values(model, x)
+        assert type(setup(model, x).model) is type(model)
+
+
+class Pool(keras.layers.Layer):
+    """Reads the real steps."""
+
+    def __init__(self):
+        super().__init__()
+        self.supports_masking = True
+        self.lstm = keras.layers.LSTM(3)
+
+    def call(self, x, mask=None):
+        return self.lstm(x, mask=mask)
+
+
+def test_a_mask_goes_where_it_went(x):
+    x[6:, 2:] = 0
+    model = keras.Sequential(
+        [keras.Input((T, 2)), keras.layers.Masking(), Pool(), keras.layers.Dense(1)]
+    )
+    before = values(model, x)
+    found = setup(model, x).model
+    assert "LSTM" in names(found)
+    np.testing.assert_allclose(values(found, x), before, rtol=1e-5)
+
+
 def test_what_cannot_be_made_again_is_refused(x):
     model = Net(keras.layers.LSTM(3), lock=threading.Lock())
     with pytest.raises(CannotDiagnose, match="lock"):
@@ -182,3 +255,19 @@ def test_what_cannot_be_made_again_is_refused(x):
 def test_a_graph_of_plain_layers_is_not_opened(x):
     model = keras.Sequential([keras.Input((T, 2)), keras.layers.LSTM(3), keras.layers.Dense(1)])
     assert opened(model, (x,)) is None
+
+
+class Named(Net):
+    def call(self, x):
+        return {"answer": self.out(self.lstm(x))}
+
+
+class ByName(Net):
+    def call(self, x):
+        return self.out(self.lstm(x["steps"]))
+
+
+@pytest.mark.parametrize(("kind", "said"), [(Named, "gives a dictionary"), (ByName, "raised")])
+def test_what_is_called_by_names_is_refused(kind, said, x):
+    with pytest.raises(CannotDiagnose, match=said):
+        setup(kind(keras.layers.LSTM(3)), x)

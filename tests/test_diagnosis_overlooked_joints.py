@@ -7,10 +7,18 @@ import pytest
 
 keras = pytest.importorskip("keras", reason="Keras is not installed")
 
-from lstm_oracle.diagnosis import alignment, data_tests, examination, generalization  # noqa: E402
+from lstm_oracle.diagnosis import (  # noqa: E402
+    alignment,
+    data_tests,
+    examination,
+    generalization,
+    surgery,
+)
 from lstm_oracle.diagnosis import interventions as iv  # noqa: E402
+from lstm_oracle.diagnosis.baselines import baselines  # noqa: E402
 from lstm_oracle.diagnosis.intake import setup_of  # noqa: E402
-from lstm_oracle.diagnosis.lab import Run  # noqa: E402
+from lstm_oracle.diagnosis.lab import Lab, Run  # noqa: E402
+from lstm_oracle.diagnosis.outcome import Outcome  # noqa: E402
 from lstm_oracle.diagnosis.plain import plain  # noqa: E402
 from lstm_oracle.diagnosis.task import Task, task_of, with_filler  # noqa: E402
 
@@ -68,7 +76,9 @@ def test_a_layer_that_is_the_answer_itself_gets_a_head(x):
     assert examination.suspicions(given)["dense-head"] >= 1
     repaired = iv.BY_KEY["dense-head"].apply(given)
     assert repaired.model.output_shape == (None, 1)
-    assert any(getattr(a, "units", 0) == 16 for a in iv.network.surgery.all_layers(repaired.model))
+    assert any(getattr(a, "units", 0) == 16 for a in surgery.all_layers(repaired.model))
+    assert iv.head.repair_head(given).model.output_shape == (None, 1)
+    assert surgery.head_of(iv.head.repair_head(given).model)[1] == "linear"
 
 
 def test_a_dense_answer_needs_no_other(x):
@@ -82,27 +92,47 @@ def test_a_dense_answer_needs_no_other(x):
 
 def two_ways(turned):
     inputs = keras.Input((T, 2))
-    forward = layers.LSTM(3, return_sequences=True)(inputs)
+    forward = layers.LSTM(3, return_sequences=True, name="forward")(inputs)
     backward = layers.LSTM(3, return_sequences=True, go_backwards=True, name="backward")(inputs)
     joined = layers.Concatenate()([forward, turned(backward)])
-    return keras.Model(inputs, layers.Dense(1)(joined))
+    return keras.Model(inputs, layers.Dense(1, name="answer")(joined))
 
 
 def test_what_is_read_from_the_end_is_put_back_in_order(x):
-    model = two_ways(layers.Identity())
+    model = two_ways(lambda steps: steps)
     given = setup(model, x, x[..., :1])
     assert examination.suspicions(given)["turn-back"] >= 1
     repaired = iv.BY_KEY["turn-back"].apply(given).model
     wanted = two_ways(iv.network.TurnedBack())
-    wanted.set_weights(model.get_weights())
+    for name in ("forward", "backward", "answer"):
+        wanted.get_layer(name).set_weights(model.get_layer(name).get_weights())
     np.testing.assert_allclose(repaired.predict(x, verbose=0), wanted.predict(x, verbose=0), 1e-5)
 
 
-def test_the_mask_is_turned_with_the_steps():
-    mask = keras.ops.convert_to_tensor(np.array([[True, False, False]]))
-    found = iv.network.TurnedBack().compute_mask(None, mask)
-    assert keras.ops.convert_to_numpy(found).tolist() == [[False, False, True]]
-    assert iv.network.TurnedBack().compute_mask(None, None) is None
+def test_the_mask_of_what_is_turned_back_is_that_of_bidirectional():
+    x = np.zeros((2, 6, 2), "float32")
+    x[:, :3] = 1
+    inputs = keras.Input((6, 2))
+    masked = layers.Masking()(inputs)
+    backward = layers.LSTM(3, return_sequences=True, go_backwards=True)
+    turned = keras.Model(inputs, layers.LSTM(2)(iv.network.TurnedBack()(backward(masked))))
+    lstm = layers.LSTM(3, return_sequences=True)
+    both = layers.Bidirectional(lstm, merge_mode=None)
+    reference = keras.Model(inputs, layers.LSTM(2)(both(masked)[1]))
+    reference.layers[2].backward_layer.set_weights(backward.get_weights())
+    reference.layers[-1].set_weights(turned.layers[-1].get_weights())
+    np.testing.assert_allclose(
+        turned.predict(x, verbose=0), reference.predict(x, verbose=0), rtol=1e-5
+    )
+
+
+def test_what_is_turned_by_hand_is_left_alone(x):
+    given = setup(two_ways(iv.network.TurnedBack()), x, x[..., :1])
+    assert not examination.suspicions(given)["turn-back"]
+    stacked = sequential(
+        layers.LSTM(3, return_sequences=True, go_backwards=True), layers.LSTM(3), layers.Dense(1)
+    )
+    assert not examination.suspicions(setup(stacked, x, x[:, -1, :1]))["turn-back"]
 
 
 def test_bidirectional_layers_are_in_order_by_themselves(x):
@@ -263,7 +293,42 @@ def test_surprise_is_minus_the_logarithm_of_the_true_class():
     )
 
 
-def test_a_simpler_model_that_is_far_ahead_is_told():
-    finding = generalization._simpler(run([0.5]), "ridge", 0.9)
-    assert (finding.cause, finding.severity) == ("too-large", "warning")
-    assert "ridge" in finding.summary
+@pytest.mark.parametrize(
+    ("skill", "cause", "severity"),
+    [(0.9, "too-large", "warning"), (0.6, "insufficient-data", "info")],
+)
+def test_a_simpler_model_that_is_far_ahead_is_told(classes, skill, cause, severity):
+    lab = Lab(0)  # no time to try anything else
+    found = generalization._fits_better(
+        lab, classes.changed(drawn=True), run([0.5]), 1, 0, 1.0, ("ridge", skill)
+    ).findings
+    assert [(f.cause, f.severity) for f in found] == [(cause, severity)]
+
+
+def test_a_random_split_of_one_series_proves_nothing(rng):
+    noise = rng.normal(size=400).astype("float32")
+    x = np.stack([noise[n : n + T] for n in range(360)])[..., None]
+    y = np.stack([noise[n + T : n + T + 20].sum() for n in range(360)])[:, None]
+    model = keras.Sequential([keras.Input((T, 1)), layers.LSTM(8), layers.Dense(1)])
+    given = setup(model, x[:300], y[:300], "mse", (x[300:], y[300:]))
+    assert not given.drawn
+    outcome = Outcome(run([0.5], 1.0, 0.0), run([0.5], 1.0, 0.0), 1)
+    found = generalization.learnt(
+        Lab(5), given, outcome.user, outcome,
+        baselines(given.tasks[0], given.train, given.held_out), seed=0, reserve=0.1,
+    )  # fmt: skip
+    assert [f.cause for f in found.findings] == ["no-signal"]
+
+
+def test_events_that_are_rare_are_no_outliers(rng, x):
+    y = np.zeros((N, T, 1), "float32")
+    y[:2, 3] = 1.5
+    model = sequential(layers.LSTM(3, return_sequences=True), layers.Dense(1))
+    assert not list(data_tests._outlying_targets(setup(model, x, y, "mse", (x, y))))
+
+
+def test_outliers_among_two_values_are_told_without_an_error(x):
+    y = np.tile([0.0, 1.0], N // 2)[:, None].astype("float32")
+    y[0] = 999
+    model = sequential(layers.LSTM(3), layers.Dense(1))
+    list(data_tests._outlying_targets(setup(model, x, y, "mse", (x, y))))

@@ -467,17 +467,26 @@ def _turned(setup: Setup) -> Setup | None:
     return _edited(setup, change)
 
 
+_JOINTS = (
+    keras.layers.Concatenate, keras.layers.Add, keras.layers.Average, keras.layers.Maximum,
+    keras.layers.Multiply,
+)  # fmt: skip
+
+
 def looks_ahead(model: keras.Model) -> bool:
     """Whether a layer reads from the last step to the first."""
     return any(getattr(layer, "go_backwards", False) for layer in surgery.all_layers(model))
 
 
 def left_turned(model: keras.Model) -> list[keras.layers.Layer]:
-    """Layers that read from the end and give all steps, in that order: the last step first."""
+    """Layers that give the last step first, and are joined as they are to what does not."""
     return [
         layer
         for layer in surgery.graph_layers(model)
-        if isinstance(layer, surgery.RECURRENT) and layer.go_backwards and layer.return_sequences
+        if isinstance(layer, surgery.RECURRENT)
+        and layer.go_backwards
+        and layer.return_sequences
+        and any(isinstance(node.operation, _JOINTS) for node in layer._outbound_nodes)
     ]
 
 
@@ -508,8 +517,8 @@ class TurnedBack(keras.layers.Layer):
         return keras.ops.flip(x, axis=1)
 
     def compute_mask(self, x: Any, mask: Any = None) -> Any:
-        """Likewise."""
-        return None if mask is None else keras.ops.flip(mask, axis=1)
+        """As it is: Keras' layers reverse their outputs and leave the mask."""
+        return mask
 
 
 def pool_all_steps(setup: Setup) -> Setup | None:
