@@ -117,7 +117,7 @@ def too_sure(setup: Setup, run: Run) -> tuple[list[Finding], Setup | None]:
                   "that of a constant")),
         Remedy("stop-early", text,
                'keras.callbacks.EarlyStopping("val_loss", patience=5, restore_best_weights=True)',
-               True, round(1 - end / constant, 3), round(1 - float(surprise[best]) / constant, 3)),
+               True),
         "The held-out loss at the end is lower than a constant's.",
     )  # fmt: skip
     return [finding], setup.changed(epochs=epochs)

@@ -50,7 +50,7 @@ class Outcome:
     undone: Run | None = None  # of a plain network on the input in another form
     longer: Run | None = None  # of the user's set-up for five times its few updates
     least: float = REAL  # a smaller gain is within what chance does on what is held out
-    whole: Run | None = None  # of the user's set-up, as long as it was looked at
+    whole: Run | None = None  # of the user's set-up, all its updates or what time allowed
     seed: int = 0  # that the user's set-up was trained on
     patient: bool = False  # the user's set-up is behind early, and gets there by itself
     outlook: float | None = None  # the skill that it then has, or is expected to have

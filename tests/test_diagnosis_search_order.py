@@ -168,7 +168,7 @@ def test_a_rate_is_sought_no_further_on_a_way_on_which_the_loss_gets_worse():
     assert walked(lambda rate: -rate) == [-2, -1, -3, 0, 1, 2]
 
 
-@pytest.mark.parametrize(("looks", "unfinished"), [(2, True), (15, False)])
+@pytest.mark.parametrize(("looks", "unfinished"), [(2, True), (17, False)])
 def test_what_the_reference_has_without_getting_there_need_not_be_tried_one_by_one(
     monkeypatch, looks, unfinished
 ):
