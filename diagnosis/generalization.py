@@ -362,6 +362,8 @@ def _other_split(
     if mixed_setup is None or recordings.of_both_parts(setup) is not None:
         return None  # overlapping windows: at random, each would be known from its neighbours
     lab.say("comparing with a random split")
+    # In fewer updates it is predicted no better than it would be.
+    steps = max(1, min(steps, int(0.9 * (lab.left - reserve / 2) * run.steps_per_second)))
     mixed = lab.train(mixed_setup, steps=steps, seed=seed, deadline=reserve / 2)
     if mixed.complete and mixed.generalized > run.generalized + max(0.2, _real(setup)):
         return Learnt([_unlike(run, mixed)], [], mixed_setup)
