@@ -21,6 +21,7 @@ from lstm_oracle.diagnosis.setup import Setup
 APART = 0.25  # of skill, between training and held-out data: then the reason is looked for
 SMALL = 200  # training sequences: with fewer, more of them may well help
 LONGER = 1.3  # times as many updates: fewer show nothing new
+BY_HEART = 0.9  # of the training data: a longer training has nothing left to learn from them
 SEEN = 0.8  # of the updates that the user would make
 SURE = 0.9  # of a constant's loss: what the loss was below once
 FEW = 60  # held-out sequences: with fewer, one split's skill may be off by 0.15 by chance alone
@@ -142,10 +143,14 @@ def _to_the_end(
 ) -> tuple[Run, Outcome]:
     """The set-up and a plain network trained for as long as the user would, or as time allows."""
     steps = min(setup.total_steps, int(0.3 * lab.left * run.steps_per_second))
-    if steps <= outcome.steps:
+    by_heart = max(other.fitted for other in outcome.others) >= BY_HEART
+    if steps <= outcome.steps or (by_heart and steps <= run.steps[-1]):
         return run, outcome
-    lab.say(f"training the set-up as it is for {steps} updates")
-    longer = lab.train(setup, steps=steps, seed=seed)
+    longer = run
+    if steps > run.steps[-1]:
+        lab.say(f"training the set-up as it is for {steps} updates")
+        longer = lab.train(setup, steps=steps, seed=seed)
+    lab.say(f"training a plain network for {steps} updates")
     simple = plain(setup, seed)
     reference = lab.train(simple, steps=steps, seed=seed) if simple else outcome.reference
     return longer, replace(outcome, steps=steps, reference=reference)
