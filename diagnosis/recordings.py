@@ -14,15 +14,18 @@ import numpy as np
 from lstm_oracle.diagnosis.findings import Evidence, Finding, Remedy
 from lstm_oracle.diagnosis.lab import Run
 from lstm_oracle.diagnosis.setup import Data, Setup
-from lstm_oracle.diagnosis.task import with_all_classes
+from lstm_oracle.diagnosis.task import Task, with_all_classes
 
 Array = np.ndarray
 
 FEWEST = 5  # recordings, that some may be held out and others trained on
 OVERLAPPING = 0.5  # of the windows
 CANDIDATES = 8  # windows that begin with the same step
+DIFFERENT = 0.9  # of the windows begin with a step of their own
 FURTHEST = 256  # steps from one window to the next
 HELD_OUT = 0.25
+FEWEST_WINDOWS = 30  # held out
+DRAWS = 20  # of recordings, until all classes are on both sides
 
 
 def recordings(x: Array) -> Array | None:
@@ -35,6 +38,8 @@ def recordings(x: Array) -> Array | None:
     begins = defaultdict(list)
     for row, step in enumerate(x[:, 0]):
         begins[step.tobytes()].append(row)
+    if len(begins) < DIFFERENT * len(x):
+        return None  # a few different steps, such as letters: windows are alike by chance
     group = np.arange(len(x))
     for row, window in enumerate(x):
         following = _following(x, row, window, begins)
@@ -73,16 +78,31 @@ def held_apart(setup: Setup, seed: int) -> Setup | None:
     mine, theirs = numbers[: len(train)], numbers[len(train) :]
     if np.isin(theirs, mine).mean() < OVERLAPPING:
         return None
-    order = np.random.default_rng(seed).permutation(numbers.max() + 1)
-    counts = np.cumsum(np.bincount(numbers)[order])
-    few = order[: max(1, int(np.searchsorted(counts, HELD_OUT * len(numbers))))]
     x, y = ((np.concatenate(pair),) for pair in ((train.x[0], held_out.x[0]),
                                                  (train.y[0], held_out.y[0])))  # fmt: skip
-    whole = Data(x, y)
-    apart = np.isin(numbers, few)
-    split = [whole.take(np.flatnonzero(rows)) for rows in (~apart, apart)]
     task = with_all_classes(setup.tasks[0], y[0])
-    return setup.changed(train=split[0], held_out=split[1], tasks=(task,), places=None)
+    rng = np.random.default_rng(seed)
+    for _ in range(DRAWS):
+        apart = np.isin(numbers, _some(numbers, rng))
+        parts = [Data(x, y).take(np.flatnonzero(rows)) for rows in (~apart, apart)]
+        if len(parts[1]) >= FEWEST_WINDOWS and not _new_classes(task, *parts):
+            return setup.changed(train=parts[0], held_out=parts[1], tasks=(task,), places=None)
+    return None
+
+
+def _some(numbers: Array, rng: np.random.Generator) -> Array:
+    """Recordings, drawn at random, that hold about a quarter of the windows."""
+    order = rng.permutation(numbers.max() + 1)
+    counts = np.cumsum(np.bincount(numbers)[order])
+    return order[: max(1, int(np.searchsorted(counts, HELD_OUT * len(numbers))))]
+
+
+def _new_classes(task: Task, train: Data, held_out: Data) -> bool:
+    """Whether a held-out class is of no other recording, or there is one alone."""
+    if task.kind == "regression":
+        return False
+    mine, theirs = (set(np.unique(task.labels(part.y[0]))) for part in (train, held_out))
+    return len(theirs) < 2 or not theirs <= mine
 
 
 def known_again(run: Run, apart: Run, gain: float) -> Finding | None:

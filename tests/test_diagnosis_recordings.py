@@ -14,10 +14,10 @@ from lstm_oracle.diagnosis.lab import Lab  # noqa: E402
 # Keras on TensorFlow, with NumPy 2.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
-T, F, COUNT = 12, 3, 8
+T, F, COUNT = 12, 3, 20
 
 
-def cut(step=3, count=COUNT, length=60):
+def cut(step=3, count=COUNT, length=45):
     """Windows of recordings that each have a level and a class of their own."""
     rng = np.random.default_rng(0)
     windows, classes, numbers = [], [], []
@@ -73,7 +73,7 @@ def test_whole_recordings_are_held_out():
 
 def test_a_split_by_recording_is_left_alone():
     x, y, numbers = cut()
-    out = numbers >= 6
+    out = numbers >= 15
     given = setup(x[~out], y[~out], (x[out], y[out]))
     assert recordings.held_apart(given, seed=0) is None
     assert generalization._other_split(Lab(60), given, None, 1, 0, 0.0) is None
@@ -92,3 +92,19 @@ def test_what_is_known_again_is_told():
     (finding,) = generalization.on_new_recordings(lab, given, run, seed=0, reserve=0.1)
     assert (finding.id, finding.cause) == ("LSTM031", "data-split")
     assert run.generalized > 0.8
+
+
+def test_windows_of_a_text_are_alike_by_chance():
+    letters = np.eye(5, dtype="float32")[np.random.default_rng(0).integers(0, 5, 600) // 2]
+    x = np.stack([letters[n : n + T] for n in range(0, 580, 4)])
+    assert recordings.recordings(x) is None
+
+
+def test_classes_that_were_never_trained_on_say_nothing():
+    x, _, numbers = cut()
+    given = setup(x, numbers % 2)
+    assert recordings._new_classes(given.tasks[0], given.train, given.train) is False
+    one = given.train.take(np.flatnonzero(given.train.y[0] == 1))
+    assert recordings._new_classes(given.tasks[0], given.train, one)
+    both = given.held_out
+    assert recordings._new_classes(given.tasks[0], one, both)
